@@ -1,0 +1,43 @@
+"""Generative models with Keras 3: small networks, honest numbers, quick on a CPU."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _import_tensorflow_quietly():
+    """Keep TensorFlow's greetings, which no log level silences, out of every chapter's output."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+_import_tensorflow_quietly()
+
+import keras  # noqa: E402
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"aigc_keras needs Keras' TensorFlow backend, got {keras.backend.backend()!r}: "
+        "set KERAS_BACKEND=tensorflow before Keras is imported."
+    )
+
+from aigc_keras import (  # noqa: E402
+    callbacks,
+    checkpoints,
+    datasets,
+    gan,
+    metrics,
+    plots,
+    profile,
+)
+from aigc_keras.plots import show  # noqa: E402
+
+__version__ = "0.1.0"
+__all__ = ["callbacks", "checkpoints", "datasets", "gan", "metrics", "plots", "profile", "show"]

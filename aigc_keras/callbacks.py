@@ -1,0 +1,118 @@
+"""Pictures and progress during `fit`."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aigc_keras import plots
+from aigc_keras.guards import check_number
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Pictures from fixed noise during training: in the notebook, in a folder, in TensorBoard.
+
+    Works with every model that has `generate(n, seed=...)`.
+
+    Args:
+        n: number of images in a picture.
+        every: epochs between two pictures; or steps, with `unit="step"`.
+        unit: `"epoch"` or `"step"`.
+        folder: where to write `0001.png`, `0002.png`, ...; nowhere by default.
+        log_dir: folder of TensorBoard logs, for the pictures (`keras.callbacks.TensorBoard` with
+            the same folder adds the losses).
+        seed: seed of the fixed noise.
+        display: show the newest picture in the notebook.
+    """
+
+    def __init__(
+        self, n=16, every=1, unit="epoch", folder=None, log_dir=None, seed=0, display=False
+    ):
+        super().__init__()
+        if unit not in ("epoch", "step"):
+            raise ValueError(f"unit: got {unit!r}, accepted are 'epoch' and 'step'.")
+        self.n = check_number("n", n, low=1, integer=True)
+        self.every = check_number("every", every, low=1, integer=True)
+        self.unit, self.seed = unit, seed
+        self.folder = Path(folder) if folder else None
+        self.writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
+        self.display, self.handle = display, None
+        self.batches, self.counts = [], []
+        self.step = 0
+
+    def on_train_begin(self, logs=None):
+        if not self.batches:
+            self._picture(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.unit == "step" and self.step % self.every == 0:
+            self._picture(self.step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.unit == "epoch" and (epoch + 1) % self.every == 0:
+            self._picture(epoch + 1)
+
+    def _picture(self, count):
+        images = self.model.generate(self.n, seed=self.seed)
+        self.batches.append(images)
+        self.counts.append(count)
+        columns = self._columns()
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{len(self.batches) - 1:04d}.png"
+            keras.utils.save_img(path, plots.tile(images, columns), scale=False)
+        if self.writer:
+            with self.writer.as_default():
+                tf.summary.image("samples", plots.tile(images, columns)[None], step=count)
+            self.writer.flush()
+        if self.display:
+            from IPython.display import display
+
+            figure = plots.grid(images, columns, title=f"{self.unit} {count}")
+            if self.handle is None:
+                self.handle = display(figure, display_id=True)
+            else:
+                self.handle.update(figure)
+
+    def _columns(self):
+        return int(np.ceil(np.sqrt(self.n)))
+
+    def strip(self, n=6, title=None):
+        """A figure of `n` stages, evenly spread over the training so far."""
+        chosen = np.unique(np.linspace(0, len(self.batches) - 1, n).round().astype(int))
+        return plots.strip(
+            [self.batches[i] for i in chosen],
+            [f"{self.unit} {self.counts[i]}" for i in chosen],
+            columns=self._columns(),
+            title=title,
+        )
+
+    def gif(self, path, seconds=0.3):
+        """Write the whole training as an animated GIF; returns the path."""
+        from PIL import Image
+
+        frames = [Image.fromarray(plots.tile(x, self._columns())) for x in self.batches]
+        frames = [f.resize((f.width * 2, f.height * 2), Image.Resampling.NEAREST) for f in frames]
+        durations = [int(seconds * 1000)] * (len(frames) - 1) + [2000]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        return Path(path)
+
+
+class NaNGuard(keras.callbacks.Callback):
+    """Stop a run whose loss is no longer a number, before anything broken can be saved.
+
+    Every model of this library brings it along.
+
+    Raises:
+        FloatingPointError: names the loss and the step.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        for name, value in (logs or {}).items():
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} became {value} at step {batch + 1} of this epoch. Checkpoints of "
+                    "earlier epochs are untouched; try a smaller learning rate or look at the data."
+                )

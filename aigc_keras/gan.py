@@ -1,0 +1,602 @@
+"""Generative adversarial networks (GAN, 生成对抗网络): chapter 01.
+
+A generator turns noise into images, a discriminator tells them from real ones, and each is
+trained against the other (Goodfellow et al. 2014, arXiv:1406.2661).
+"""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from aigc_keras.callbacks import NaNGuard
+from aigc_keras.guards import check_data, check_number
+
+# --- objectives: (real_logits, fake_logits, label_smoothing) -> (discriminator, generator) loss ---
+
+
+def minimax(real_logits, fake_logits, label_smoothing=0.0):
+    """Goodfellow et al. 2014, eq. 1: the generator *minimises* E[log(1 - D(G(z)))]."""
+    discriminator_loss, _ = non_saturating(real_logits, fake_logits, label_smoothing)
+    return discriminator_loss, -ops.mean(ops.softplus(fake_logits))
+
+
+def non_saturating(real_logits, fake_logits, label_smoothing=0.0):
+    """Goodfellow et al. 2014, section 3: the generator *maximises* E[log D(G(z))]."""
+    # With D = sigmoid(logit): -log D = softplus(-logit) and -log(1 - D) = softplus(logit).
+    real_loss = ops.softplus(-real_logits) + label_smoothing * real_logits
+    discriminator_loss = ops.mean(real_loss) + ops.mean(ops.softplus(fake_logits))
+    return discriminator_loss, ops.mean(ops.softplus(-fake_logits))
+
+
+def least_squares(real_logits, fake_logits, label_smoothing=0.0):
+    """Mao et al. 2017 (arXiv:1611.04076), eq. 9: targets 1 for real, 0 for fake."""
+    real_loss = ops.mean(ops.square(real_logits - (1.0 - label_smoothing)))
+    discriminator_loss = 0.5 * (real_loss + ops.mean(ops.square(fake_logits)))
+    return discriminator_loss, 0.5 * ops.mean(ops.square(fake_logits - 1.0))
+
+
+def hinge(real_logits, fake_logits, label_smoothing=0.0):
+    """Lim and Ye 2017 (arXiv:1705.02894), eq. 3: only logits inside the margin count."""
+    real_loss = ops.mean(ops.relu(1.0 - real_logits))
+    return real_loss + ops.mean(ops.relu(1.0 + fake_logits)), -ops.mean(fake_logits)
+
+
+def wasserstein(real_logits, fake_logits, label_smoothing=0.0):
+    """Arjovsky et al. 2017 (arXiv:1701.07875), eq. 2: logits are scores without a sigmoid."""
+    return ops.mean(fake_logits) - ops.mean(real_logits), -ops.mean(fake_logits)
+
+
+OBJECTIVES = {
+    "minimax": minimax,
+    "non_saturating": non_saturating,
+    "least_squares": least_squares,
+    "hinge": hinge,
+    "wasserstein": wasserstein,
+}
+SMOOTHABLE = ("minimax", "non_saturating", "least_squares")
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class GAN(keras.Model):
+    """Any generator against any discriminator.
+
+    Args:
+        generator: model from latents `(B, latent_dim)` to images in [-1, 1].
+        discriminator: model from images to logits `(B, 1)`, without a sigmoid.
+        latent_dim: dimension of the noise z ~ N(0, I).
+        objective: one of `OBJECTIVES`.
+        label_smoothing: real images get the target `1 - label_smoothing` (Salimans et al. 2016,
+            section 3.4; one-sided, so fakes keep the target 0). In [0, 1).
+        gradient_penalty: weight of the gradient penalty; by default 10 with the Wasserstein
+            objective (Gulrajani et al. 2017, eq. 3) and 0 otherwise.
+        discriminator_steps: steps of the discriminator for one of the generator; each takes its
+            own share of the batch. By default 3 with the Wasserstein objective and 1 otherwise.
+        ema_momentum: `generate` uses an exponential moving average of the generator's weights;
+            0 switches it off.
+        seed: seed of the noise; by default `keras.utils.set_random_seed` decides.
+
+    Raises:
+        ValueError: an argument is out of range, or the networks do not fit together.
+    """
+
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        latent_dim,
+        objective="non_saturating",
+        label_smoothing=0.0,
+        gradient_penalty=None,
+        discriminator_steps=None,
+        ema_momentum=0.999,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective: got {objective!r}, accepted are {', '.join(OBJECTIVES)}.")
+        if label_smoothing and objective not in SMOOTHABLE:
+            raise ValueError(
+                f"label_smoothing: got {label_smoothing} with objective {objective!r}, which has "
+                f"no labels; accepted with {', '.join(SMOOTHABLE)}."
+            )
+        is_wasserstein = objective == "wasserstein"
+        if gradient_penalty is None:
+            gradient_penalty = 10.0 if is_wasserstein else 0.0
+        if discriminator_steps is None:
+            discriminator_steps = 3 if is_wasserstein else 1
+        self.latent_dim = check_number("latent_dim", latent_dim, low=1, integer=True)
+        self.objective = objective
+        self.label_smoothing = check_number("label_smoothing", label_smoothing, low=0, below=1)
+        self.gradient_penalty = check_number("gradient_penalty", gradient_penalty, low=0)
+        self.discriminator_steps = check_number(
+            "discriminator_steps", discriminator_steps, low=1, integer=True
+        )
+        self.ema_momentum = check_number("ema_momentum", ema_momentum, low=0, below=1)
+        self.generator = generator
+        self.discriminator = discriminator
+        self.ema_generator = keras.models.clone_model(generator)
+        self.ema_generator.set_weights(generator.get_weights())
+        self.ema_generator.name = "ema_generator"
+        self.ema_generator.trainable = False
+        self.image_shape = tuple(generator.output_shape[1:])
+        self._check_networks()
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.discriminator_loss_tracker = keras.metrics.Mean(name="discriminator_loss")
+        self.generator_loss_tracker = keras.metrics.Mean(name="generator_loss")
+        self.built = True
+        latents, *conditions = (tf.TensorSpec(x.shape, x.dtype) for x in generator.inputs)
+        self._decode_batch = tf.function(
+            lambda inputs: self(inputs, training=False), input_signature=[join(latents, conditions)]
+        )
+
+    def _check_networks(self):
+        takes = tuple(self.generator.inputs[0].shape[1:])
+        if takes != (self.latent_dim,):
+            raise ValueError(
+                f"generator: takes latents of shape {takes}, accepted is ({self.latent_dim},)."
+            )
+        takes = tuple(self.discriminator.inputs[0].shape[1:])
+        if takes != self.image_shape:
+            raise ValueError(
+                f"discriminator: takes images of shape {takes}, accepted is the generator's output "
+                f"{self.image_shape}."
+            )
+        gives = tuple(self.discriminator.output_shape[1:])
+        if gives != (1,):
+            raise ValueError(f"discriminator: gives logits of shape {gives}, accepted is (1,).")
+
+    def compile(
+        self,
+        generator_optimizer=None,
+        discriminator_optimizer=None,
+        metrics=None,
+        jit_compile=False,
+        **kwargs,
+    ):
+        """Choose the optimizers; without arguments, settings that train well on two cores.
+
+        Args:
+            generator_optimizer, discriminator_optimizer: by default Adam, 4e-4, beta_1 0.5.
+            metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
+                `evaluate` and validation, never in a training step.
+            jit_compile: XLA; off by default, because these networks train faster without it on a
+                CPU (`make bench` measures it).
+        """
+        super().compile(
+            optimizer=generator_optimizer or self.default_optimizer(),
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+        self.discriminator_optimizer = keras.optimizers.get(
+            discriminator_optimizer or self.default_optimizer()
+        )
+        self.evaluation_metrics = list(metrics or [])
+        self.optimizer.build(self.generator.trainable_variables)
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+
+    def default_optimizer(self):
+        return keras.optimizers.Adam(4e-4, beta_1=0.5)
+
+    # --- the objective ---
+
+    def adversarial_loss(self, real_logits, fake_logits):
+        """(discriminator_loss, generator_loss), two scalars, from logits of shape (B, 1)."""
+        return OBJECTIVES[self.objective](real_logits, fake_logits, self.label_smoothing)
+
+    def penalty(self, real_images, fake_images, conditions):
+        """Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3: E[(||grad D(x_hat)|| - 1)^2]."""
+        shape = (ops.shape(real_images)[0],) + (1,) * len(self.image_shape)
+        epsilon = keras.random.uniform(shape, seed=self.seed_generator)
+        mixed_images = epsilon * real_images + (1.0 - epsilon) * fake_images
+        with tf.GradientTape() as tape:
+            tape.watch(mixed_images)
+            logits = self.discriminator(join(mixed_images, conditions), training=True)
+        gradients = ops.reshape(tape.gradient(logits, mixed_images), (shape[0], -1))
+        # The root has no derivative at zero: a flat discriminator would give NaN.
+        norms = ops.sqrt(ops.sum(ops.square(gradients), axis=1) + 1e-12)
+        return ops.mean(ops.square(norms - 1.0))
+
+    # --- training ---
+
+    def train_step(self, data):
+        images, conditions = self.unpack(data)
+        *shares, last = self.shares(images, conditions)
+        for share in shares:
+            self.discriminator_step(*share)
+        real_images, conditions = last
+
+        # One pass of the generator and one of the discriminator serve both losses.
+        with tf.GradientTape(persistent=True) as tape:
+            latents = self.sample_latents(ops.shape(real_images)[0])
+            fake_images = self.generator(join(latents, conditions), training=True)
+            real_logits = self.discriminator(join(real_images, conditions), training=True)
+            fake_logits = self.discriminator(join(fake_images, conditions), training=True)
+            discriminator_loss, generator_loss = self.adversarial_loss(real_logits, fake_logits)
+            penalised_loss = discriminator_loss
+            if self.gradient_penalty:
+                penalised_loss += self.gradient_penalty * self.penalty(
+                    real_images, tf.stop_gradient(fake_images), conditions
+                )
+        self.discriminator_optimizer.apply(
+            tape.gradient(penalised_loss, self.discriminator.trainable_variables),
+            self.discriminator.trainable_variables,
+        )
+        self.optimizer.apply(
+            tape.gradient(generator_loss, self.generator.trainable_variables),
+            self.generator.trainable_variables,
+        )
+        self.update_ema()
+        return self.track(discriminator_loss, generator_loss)
+
+    def discriminator_step(self, real_images, conditions):
+        """An extra step of the discriminator alone, with noise of its own."""
+        latents = self.sample_latents(ops.shape(real_images)[0])
+        fake_images = self.generator(join(latents, conditions), training=True)
+        with tf.GradientTape() as tape:
+            real_logits = self.discriminator(join(real_images, conditions), training=True)
+            fake_logits = self.discriminator(join(fake_images, conditions), training=True)
+            loss, _ = self.adversarial_loss(real_logits, fake_logits)
+            if self.gradient_penalty:
+                loss += self.gradient_penalty * self.penalty(real_images, fake_images, conditions)
+        variables = self.discriminator.trainable_variables
+        self.discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def test_step(self, data):
+        images, conditions = self.unpack(data)
+        latents = self.sample_latents(ops.shape(images)[0])
+        fake_images = self.ema_generator(join(latents, conditions), training=False)
+        results = self.track(
+            *self.adversarial_loss(
+                self.discriminator(join(images, conditions), training=False),
+                self.discriminator(join(fake_images, conditions), training=False),
+            )
+        )
+        for metric in self.evaluation_metrics:
+            metric.update_state(images, fake_images)
+            results[metric.name] = metric.result()
+        return results
+
+    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
+        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
+        check_data(x, self.image_shape)
+        if shuffle is None:
+            shuffle = not isinstance(x, tf.data.Dataset)  # Keras warns: a dataset shuffles itself
+        callbacks = [NaNGuard(), *(callbacks or [])]
+        return super().fit(x, *args, callbacks=callbacks, shuffle=shuffle, **kwargs)
+
+    def unpack(self, data):
+        """(images, conditions) of a batch; labels that came along are not used."""
+        return (data[0] if isinstance(data, tuple | list) else data), ()
+
+    def shares(self, images, conditions):
+        """A share of the batch for each discriminator step; a short batch is reused in part."""
+        n = self.discriminator_steps
+        if n == 1:
+            return [(images, conditions)]
+        batch_size = ops.shape(images)[0]
+        size = (batch_size + n - 1) // n
+        rows = [(ops.arange(size) + i * size) % batch_size for i in range(n)]
+        return [
+            (ops.take(images, r, 0), tuple(ops.take(c, r, 0) for c in conditions)) for r in rows
+        ]
+
+    def sample_latents(self, n, seed=None):
+        """Noise z ~ N(0, I) of shape (n, latent_dim)."""
+        seed = self.seed_generator if seed is None else seed
+        return keras.random.normal((n, self.latent_dim), seed=seed)
+
+    def update_ema(self):
+        """Move the averaged generator towards the trained one, faster in the first steps."""
+        step = ops.cast(self.optimizer.iterations, "float32")
+        momentum = ops.minimum(self.ema_momentum, step / (step + 10.0))
+        for average, weight in zip(self.ema_generator.weights, self.generator.weights, strict=True):
+            average.assign(weight + momentum * (average - weight))
+
+    def track(self, discriminator_loss, generator_loss):
+        self.discriminator_loss_tracker.update_state(discriminator_loss)
+        self.generator_loss_tracker.update_state(generator_loss)
+        trackers = (self.discriminator_loss_tracker, self.generator_loss_tracker)
+        return {tracker.name: tracker.result() for tracker in trackers}
+
+    # --- using the trained model ---
+
+    def call(self, inputs, training=False):
+        """Latents (B, latent_dim) to images, by the averaged generator."""
+        return self.ema_generator(inputs, training=training)
+
+    def generate(self, n, seed=None, batch_size=256):
+        """`n` images, float32 in [-1, 1], of shape `(n, *image_shape)`.
+
+        The same integer `seed` gives the same images; without one, every call gives new ones.
+        At most `batch_size` images are computed at a time, so memory stays bounded.
+        """
+        n = check_number("n", n, low=1, integer=True)
+        return self.decode(self.sample_latents(n, seed), batch_size=batch_size)
+
+    def decode(self, latents, *conditions, batch_size=256):
+        """Images for given latents of shape (n, latent_dim), in batches of `batch_size`."""
+        latents = ops.convert_to_tensor(latents, "float32")
+        if latents.shape[1:] != (self.latent_dim,):
+            raise ValueError(
+                f"latents: got shape {tuple(latents.shape)}, accepted is (n, {self.latent_dim})."
+            )
+        images = []
+        for i in range(0, latents.shape[0], batch_size):
+            latents_i, *conditions_i = (x[i : i + batch_size] for x in (latents, *conditions))
+            images.append(self._decode_batch(join(latents_i, conditions_i)).numpy())
+        return np.concatenate(images)
+
+    # --- saving ---
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "latent_dim": self.latent_dim,
+            "objective": self.objective,
+            "label_smoothing": self.label_smoothing,
+            "gradient_penalty": self.gradient_penalty,
+            "discriminator_steps": self.discriminator_steps,
+            "ema_momentum": self.ema_momentum,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        networks = ("generator", "discriminator")
+        restored = {k: keras.saving.deserialize_keras_object(config[k]) for k in networks}
+        return cls(**{**config, **restored})
+
+    def get_compile_config(self):
+        return {
+            "generator_optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "discriminator_optimizer": keras.saving.serialize_keras_object(
+                self.discriminator_optimizer
+            ),
+            "metrics": [keras.saving.serialize_keras_object(m) for m in self.evaluation_metrics],
+            "jit_compile": self.jit_compile,
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+
+def join(inputs, conditions):
+    """The inputs of a network: a tensor, or a list where there are conditions such as labels."""
+    return [inputs, *conditions] if conditions else inputs
+
+
+# --- networks ---
+
+
+def dcgan_generator(image_shape, latent_dim, width=128, num_classes=None, dtype=None):
+    """Radford et al. 2016 (arXiv:1511.06434): noise to a small map, doubled until it is an image.
+
+    Args:
+        image_shape: (size, size, channels); size 28, 32 or 64, channels 1 or 3.
+        width: channels of the smallest map.
+        num_classes: with it, the network takes (latents, labels).
+    """
+    size, channels = _check_image_shape(image_shape)
+    n_doublings = 2 if size < 64 else 3
+    latents = keras.Input((latent_dim,), name="latents")
+    inputs, x = latents, latents
+    if num_classes:
+        labels = keras.Input((), dtype="int32", name="labels")
+        embedding = layers.Embedding(num_classes, latent_dim, dtype=dtype)(labels)
+        inputs, x = [latents, labels], layers.Concatenate(dtype=dtype)([latents, embedding])
+    start = size // 2**n_doublings
+    x = layers.Dense(start * start * width, use_bias=False, dtype=dtype)(x)
+    x = layers.Reshape((start, start, width), dtype=dtype)(x)
+    for i in range(1, n_doublings):
+        x = layers.BatchNormalization(momentum=0.9, dtype=dtype)(x)
+        x = layers.ReLU(dtype=dtype)(x)
+        x = layers.Conv2DTranspose(
+            width // 2**i, 4, strides=2, padding="same", use_bias=False, dtype=dtype
+        )(x)
+    x = layers.BatchNormalization(momentum=0.9, dtype=dtype)(x)
+    x = layers.ReLU(dtype=dtype)(x)
+    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype=dtype)(x)
+    images = layers.Activation("tanh", dtype="float32", name="images")(x)
+    return keras.Model(inputs, images, name="generator")
+
+
+def dcgan_discriminator(image_shape, width=64, num_classes=None, dtype=None):
+    """Radford et al. 2016: strided convolutions down to one logit; no batch normalisation.
+
+    With `num_classes` it takes (images, labels) and adds the inner product of the features with an
+    embedding of the label (projection, Miyato and Koyama 2018, arXiv:1802.05637, eq. 3).
+    """
+    size, _ = _check_image_shape(image_shape)
+    n_halvings = 2 if size < 64 else 3
+    images = keras.Input(image_shape, name="images")
+    inputs, x = images, images
+    for i in range(n_halvings):
+        x = layers.Conv2D(width * 2**i, 4, strides=2, padding="same", dtype=dtype)(x)
+        x = layers.LeakyReLU(0.2, dtype=dtype)(x)
+    x = layers.Flatten(dtype=dtype)(x)
+    logits = layers.Dense(1, dtype="float32", name="logits")(x)
+    if num_classes:
+        labels = keras.Input((), dtype="int32", name="labels")
+        inputs = [images, labels]
+        features = layers.Dense(128, dtype=dtype)(x)
+        embedding = layers.Embedding(num_classes, 128, dtype=dtype)(labels)
+        projection = layers.Dot(axes=1, dtype="float32", name="projection")([features, embedding])
+        logits = layers.Add(dtype="float32", name="conditional_logits")([logits, projection])
+    return keras.Model(inputs, logits, name="discriminator")
+
+
+def mlp_generator(image_shape, latent_dim, widths=(256, 512, 1024), dtype=None):
+    """Dense layers only: what text 001 draws as the generator."""
+    latents = keras.Input((latent_dim,), name="latents")
+    x = latents
+    for width in widths:
+        x = layers.Dense(width, dtype=dtype)(x)
+        x = layers.LeakyReLU(0.2, dtype=dtype)(x)
+    x = layers.Dense(math.prod(image_shape), activation="tanh", dtype="float32")(x)
+    return keras.Model(latents, layers.Reshape(image_shape, name="images")(x), name="generator")
+
+
+def mlp_discriminator(image_shape, widths=(1024, 512, 256), dropout=0.4, dtype=None):
+    """Dense layers and dropout: text 001's discriminator, with logits instead of a sigmoid."""
+    images = keras.Input(image_shape, name="images")
+    x = layers.Flatten(dtype=dtype)(images)
+    for width in widths:
+        x = layers.Dense(width, dtype=dtype)(x)
+        x = layers.LeakyReLU(0.2, dtype=dtype)(x)
+        x = layers.Dropout(dropout, dtype=dtype)(x)
+    logits = layers.Dense(1, dtype="float32", name="logits")(x)
+    return keras.Model(images, logits, name="discriminator")
+
+
+def _check_image_shape(image_shape):
+    sizes, channels = (28, 32, 64), (1, 3)
+    good = len(image_shape) == 3 and image_shape[0] == image_shape[1]
+    if not good or image_shape[0] not in sizes or image_shape[2] not in channels:
+        raise ValueError(
+            f"image_shape: got {tuple(image_shape)}, accepted is (size, size, channels) with size "
+            f"in {sizes} and channels in {channels}."
+        )
+    return image_shape[0], image_shape[2]
+
+
+# --- ready-made models ---
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class DCGAN(GAN):
+    """Convolutional GAN for 28, 32 or 64 px, 1 or 3 channels (Radford et al. 2016).
+
+    Args:
+        image_shape: (size, size, channels).
+        latent_dim: dimension of the noise.
+        generator_width, discriminator_width: channels of the widest and narrowest layer.
+        generator, discriminator: networks of your own instead.
+        **kwargs: as for `GAN`.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        latent_dim=64,
+        generator_width=128,
+        discriminator_width=64,
+        generator=None,
+        discriminator=None,
+        dtype=None,
+        **kwargs,
+    ):
+        super().__init__(
+            generator or dcgan_generator(image_shape, latent_dim, generator_width, dtype=dtype),
+            discriminator or dcgan_discriminator(image_shape, discriminator_width, dtype=dtype),
+            latent_dim,
+            dtype=dtype,
+            **kwargs,
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class MLPGAN(GAN):
+    """Text 001's GAN of dense layers, made to work: any image shape, also 2-D points `(2,)`.
+
+    Args:
+        image_shape: shape of one image or point.
+        latent_dim: dimension of the noise.
+        generator_widths, discriminator_widths: units of the hidden layers.
+        dropout: share of the discriminator's units that are dropped.
+        generator, discriminator: networks of your own instead.
+        **kwargs: as for `GAN`.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        latent_dim=64,
+        generator_widths=(256, 512, 1024),
+        discriminator_widths=(1024, 512, 256),
+        dropout=0.4,
+        generator=None,
+        discriminator=None,
+        dtype=None,
+        **kwargs,
+    ):
+        generator = generator or mlp_generator(image_shape, latent_dim, generator_widths, dtype)
+        discriminator = discriminator or mlp_discriminator(
+            image_shape, discriminator_widths, dropout, dtype
+        )
+        super().__init__(generator, discriminator, latent_dim, dtype=dtype, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class ConditionalGAN(GAN):
+    """A DCGAN that draws the class it is asked for (Mirza and Osindero 2014, arXiv:1411.1784).
+
+    Trains on (images, labels) with integer labels in [0, num_classes).
+
+    Args:
+        image_shape: (size, size, channels), as for `DCGAN`.
+        num_classes: number of classes.
+        **kwargs: as for `DCGAN`.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        num_classes,
+        latent_dim=64,
+        generator_width=128,
+        discriminator_width=64,
+        generator=None,
+        discriminator=None,
+        dtype=None,
+        **kwargs,
+    ):
+        check_number("num_classes", num_classes, low=1, integer=True)
+        super().__init__(
+            generator
+            or dcgan_generator(image_shape, latent_dim, generator_width, num_classes, dtype),
+            discriminator
+            or dcgan_discriminator(image_shape, discriminator_width, num_classes, dtype),
+            latent_dim,
+            dtype=dtype,
+            **kwargs,
+        )
+        self.num_classes = num_classes
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        check_data(x if y is None else (x, y), self.image_shape, n_parts=2)
+        return super().fit(x, y, *args, **kwargs)
+
+    def unpack(self, data):
+        images, labels = data
+        return images, (ops.cast(labels, "int32"),)
+
+    def generate(self, n, labels=None, seed=None, batch_size=256):
+        """`n` images of the classes `labels`: one class, one for each image, or all in turn."""
+        n = check_number("n", n, low=1, integer=True)
+        labels = np.arange(n) % self.num_classes if labels is None else np.asarray(labels)
+        if labels.ndim == 0:
+            labels = np.full(n, labels)
+        good = labels.shape == (n,) and np.issubdtype(labels.dtype, np.integer)
+        if not good or labels.min() < 0 or labels.max() >= self.num_classes:
+            raise ValueError(
+                f"labels: got {labels!r}, accepted are {n} integers in [0, {self.num_classes})."
+            )
+        latents = self.sample_latents(n, seed)
+        return self.decode(latents, labels.astype("int32"), batch_size=batch_size)
+
+    def get_config(self):
+        config = super().get_config()
+        return {**config, "image_shape": self.image_shape, "num_classes": self.num_classes}

@@ -1,0 +1,62 @@
+"""Checks that refuse bad input before training starts."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def check_number(name, value, low, below=None, integer=False):
+    """`value` if low <= value (< below), otherwise a ValueError that names the argument."""
+    kind = (int, np.integer) if integer else (int, float, np.integer, np.floating)
+    good = isinstance(value, kind) and not isinstance(value, bool)
+    if not good or not value >= low or (below is not None and not value < below):
+        accepted = f"{'an integer' if integer else 'a number'} >= {low}"
+        accepted += "" if below is None else f" and < {below}"
+        raise ValueError(f"{name}: got {value!r}, accepted is {accepted}.")
+    return value
+
+
+def check_images(name, images, image_shape):
+    """Refuse images that are not floats of `image_shape` in [-1, 1].
+
+    Raises:
+        ValueError: wrong shape, integer type, NaN, or values outside [-1, 1].
+    """
+    accepted = f"accepted are floats in [-1, 1] of shape (B, {', '.join(map(str, image_shape))})"
+    shape, dtype = tuple(images.shape), tf.as_dtype(images.dtype)
+    if shape[1:] != tuple(image_shape):
+        raise ValueError(f"{name}: got shape {shape}, {accepted}.")
+    if not dtype.is_floating:
+        raise ValueError(f"{name}: got {dtype.name}, {accepted}; try images / 127.5 - 1.")
+    if isinstance(images, tf.TensorSpec):
+        return
+    if len(images) == 0:
+        raise ValueError(f"{name}: got no images at all, {accepted}.")
+    low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    if np.isnan(low) or np.isnan(high) or low < -1.001 or high > 1.001:
+        raise ValueError(f"{name}: got values from {low:g} to {high:g}, {accepted}.")
+
+
+def check_data(data, image_shape, n_parts=1):
+    """Refuse training data before the first step; of a `tf.data.Dataset`, look at one batch.
+
+    `data` holds images, or with `n_parts=2` (images, labels). A Python generator cannot be looked
+    at without using it up: it passes.
+    """
+    if isinstance(data, tf.data.Dataset):
+        _check_parts(data.element_spec, image_shape, n_parts)
+        batch = next(iter(data.take(1)), None)
+        if batch is None:
+            raise ValueError("x: got an empty dataset, accepted is at least one batch.")
+        _check_parts(batch, image_shape, n_parts)
+    elif isinstance(data, keras.utils.PyDataset):
+        _check_parts(data[0], image_shape, n_parts)
+    elif isinstance(data, np.ndarray | tf.Tensor):
+        check_images("x", data, image_shape)
+
+
+def _check_parts(batch, image_shape, n_parts):
+    parts = batch if isinstance(batch, tuple | list) else (batch,)
+    if len(parts) < n_parts:
+        raise ValueError("x: got images only, accepted are (images, labels): load(labels=True).")
+    check_images("x", parts[0], image_shape)

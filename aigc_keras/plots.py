@@ -1,0 +1,148 @@
+"""Figures that can be read from the last row: grids, strips, curves, points, source code.
+
+Every function returns a Matplotlib figure, closed, so that a notebook shows it once.
+"""
+
+import inspect
+import textwrap
+
+import numpy as np
+
+# Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLE = {
+    "axes.grid": True,
+    "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.dpi": 100,
+    "font.size": 14,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+
+
+def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
+    """(figure, array of axes) in the course's style; `size` in inches of one axis."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(size[0] * columns, size[1] * rows),
+            squeeze=False,
+            layout="constrained",
+            **kwargs,
+        )
+    plt.close(fig)
+    return fig, axes
+
+
+def tile(images, columns):
+    """Images (N, H, W, C) in [-1, 1] as one uint8 picture (rows * H, columns * W, 3)."""
+    images = np.asarray(images, "float32")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(f"images: got shape {images.shape}, accepted is (N, H, W, 1 or 3).")
+    n, height, width, _ = images.shape
+    rows = -(-n // columns)
+    picture = np.full((rows * columns, height, width, 3), 255, "uint8")
+    picture[:n] = np.clip(np.round((images + 1.0) * 127.5), 0, 255)
+    picture = picture.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return picture.reshape(rows * height, columns * width, 3)
+
+
+def _draw(axis, images, columns):
+    picture = tile(images, columns)
+    axis.imshow(picture, interpolation="nearest")
+    axis.grid(False)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    return picture
+
+
+def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inches=0.8):
+    """One grid of images (N, H, W, C) in [-1, 1]; `inches` is the width of one image."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    fig, axes = figure(size=(inches * columns + (1.2 if row_labels else 0), inches * rows + 0.3))
+    axis = axes[0, 0]
+    _draw(axis, images, columns)
+    height, width = images.shape[1:3]
+    if row_labels is not None:
+        axis.set_yticks([(i + 0.5) * height for i in range(rows)], row_labels)
+    if column_labels is not None:
+        axis.set_xticks([(i + 0.5) * width for i in range(columns)], column_labels)
+    axis.tick_params(length=0)
+    if title:
+        axis.set_title(title, fontsize=15)
+    return fig
+
+
+def strip(batches, labels, columns=4, title=None, inches=2.6):
+    """Several grids side by side, each with its label: stages of a training, or models."""
+    fig, axes = figure(columns=len(batches), size=(inches, inches * 1.15))
+    for axis, images, label in zip(axes[0], batches, labels, strict=True):
+        _draw(axis, images, columns)
+        axis.set_title(label, fontsize=13)
+    if title:
+        fig.suptitle(title, fontsize=15)
+    return fig
+
+
+def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", title=None):
+    """Training curves from one `History` (or dict of lists), or a list of them side by side."""
+    histories = histories if isinstance(histories, list | tuple) else [histories]
+    histories = [getattr(history, "history", history) for history in histories]
+    fig, axes = figure(columns=len(histories), size=(6.0, 3.6), sharey=len(histories) > 1)
+    for i, (axis, history) in enumerate(zip(axes[0], histories, strict=True)):
+        for key in keys or history:
+            epochs = np.arange(1, len(history[key]) + 1)
+            marker = "o" if len(epochs) < 20 else None
+            axis.plot(epochs, history[key], marker=marker, label=key.replace("_", " "))
+        axis.set_xlabel(xlabel)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if labels:
+            axis.set_title(labels[i])
+    axes[0, 0].set_ylabel(ylabel)
+    axes[0, -1].legend()
+    if title:
+        fig.suptitle(title, fontsize=15)
+    return fig
+
+
+def points(real, fakes, labels, limit=1.1):
+    """2-D points (N, 2): each of `fakes` (orange) over `real` (grey), one panel each."""
+    fig, axes = figure(columns=len(fakes), size=(3.4, 3.7))
+    for axis, fake, label in zip(axes[0], fakes, labels, strict=True):
+        axis.scatter(*np.asarray(real).T, s=3, color="#999999", label="real")
+        axis.scatter(*np.asarray(fake).T, s=3, color=COLORS[1], label="generated")
+        axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=label)
+        axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    axes[0, 0].legend(loc="center", markerscale=4, fontsize=12, handletextpad=0.1)
+    return fig
+
+
+def bars(values, errors, labels, ylabel, title=None):
+    """One bar a label, with its error bar and its number."""
+    fig, axes = figure(size=(1.5 * len(values) + 1.5, 4.2))
+    axis = axes[0, 0]
+    colors = [COLORS[i % len(COLORS)] for i in range(len(values))]
+    axis.bar(labels, values, yerr=errors, capsize=6, color=colors)
+    for i, (value, error) in enumerate(zip(values, errors, strict=True)):
+        axis.text(i, value + error, f"{value:.3g}", ha="center", va="bottom")
+    axis.set_ylabel(ylabel)
+    axis.grid(axis="x", visible=False)
+    axis.margins(y=0.12)
+    if title:
+        axis.set_title(title, fontsize=15)
+    return fig
+
+
+def show(thing):
+    """The source code of a function, method or class, highlighted: the very lines that run."""
+    from IPython.display import Code
+
+    return Code(textwrap.dedent(inspect.getsource(thing)), language="python")

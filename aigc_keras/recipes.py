@@ -1,0 +1,129 @@
+"""How the course trained its checkpoints: `python -m aigc_keras.recipes [NAME ...]`.
+
+A recipe that is interrupted continues at its last finished epoch; its progress lies in `runs/`.
+"""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from aigc_keras import checkpoints, datasets, gan, metrics
+
+RUNS = Path(__file__).resolve().parents[1] / "runs"
+SEED = 0
+
+
+def fashion_mnist_classifier(width=32):
+    """Images (B, 28, 28, 1) in [-1, 1] to [features (B, 128), class probabilities (B, 10)]."""
+    images = x = keras.Input((28, 28, 1), name="images")
+    stages = ((1, 1), (2, 2), (2, 1), (4, 2), (4, 1))
+    for filters, strides in ((multiple * width, strides) for multiple, strides in stages):
+        x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    features = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dropout(0.2)(features)
+    probabilities = layers.Dense(10, activation="softmax", name="probabilities")(x)
+    return keras.Model(images, [features, probabilities], name="fashion_mnist_classifier")
+
+
+def train_classifier(fit, epochs=10):
+    """The network whose features the Frechet distance uses."""
+    flip = layers.RandomFlip("horizontal", seed=SEED)
+    train = datasets.load("fashion_mnist", "train", batch_size=128, seed=SEED, labels=True)
+    train = train.map(lambda images, labels: (flip(images, training=True), labels))
+    model = fashion_mnist_classifier()
+    classifier = keras.Model(model.input, model.outputs[1])
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, epochs * len(train))
+    classifier.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=1e-3),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    fit(classifier, train, epochs)
+    test = datasets.load("fashion_mnist", "test", batch_size=500, shuffle=False, labels=True)
+    _, accuracy = classifier.evaluate(test, verbose=0)
+    return model, {"test_accuracy": round(accuracy, 4)}
+
+
+def train_dcgan(fit, epochs=60):
+    """Chapter 01's DCGAN, trained longer than a lesson lasts."""
+    train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED)
+    model = gan.DCGAN(image_shape=(28, 28, 1), latent_dim=64)
+    model.compile()
+    fit(model, train, epochs)
+    return model, score(model)
+
+
+def score(model):
+    """Frechet distance and the rest of 10,000 samples against the 10,000 test images."""
+    features = metrics.fashion_features()
+    test, _ = datasets.arrays("fashion_mnist", "test")
+    result = metrics.evaluate_samples(model.generate(10_000, seed=SEED), test, features)
+    return {"score": str(result), "frechet": round(result.frechet, 3)}
+
+
+RECIPES = {
+    "classifier_fashion_mnist": train_classifier,
+    "dcgan_fashion_mnist": train_dcgan,
+}
+
+
+class Clock(keras.callbacks.Callback):
+    """Adds up the seconds of training in a file, over all continuations."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.path.write_text(str(self.seconds() + time.time() - self.start))
+
+    def seconds(self):
+        return float(self.path.read_text()) if self.path.exists() else 0.0
+
+
+def run(name, folder=checkpoints.FOLDER):
+    """Train the checkpoint `name`, or go on where an earlier run stopped, and save it."""
+    progress = RUNS / name
+    progress.mkdir(parents=True, exist_ok=True)
+    clock = Clock(progress / "seconds.txt")
+
+    def fit(model, train, epochs):
+        # The clock comes first: what is backed up has been counted.
+        backup = keras.callbacks.BackupAndRestore(progress / "backup")
+        log = keras.callbacks.CSVLogger(progress / "log.csv", append=True)
+        callbacks = [clock, log, backup]
+        model.fit(train, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=2)
+
+    keras.utils.set_random_seed(SEED)
+    model, facts = RECIPES[name](fit)
+    checkpoints.save(
+        model,
+        name,
+        folder,
+        recipe=f"aigc_keras.recipes.{RECIPES[name].__name__}",
+        data="fashion_mnist",
+        seed=SEED,
+        training_minutes=round(clock.seconds() / 60, 1),
+        parameters=model.count_params(),
+        **facts,
+    )
+    shutil.rmtree(progress)
+    print(f"{name}: {checkpoints.manifest(folder)[name]}")
+
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(RECIPES)
+    if unknown:
+        sys.exit(f"NAME: got {', '.join(sorted(unknown))}, accepted are {', '.join(RECIPES)}.")
+    for recipe in sys.argv[1:] or RECIPES:
+        run(recipe)

@@ -1,0 +1,54 @@
+"""Pictures appear when asked for, in every place, and always from the same noise."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from aigc_keras import callbacks, gan
+
+
+def trained(callback, epochs=2):
+    model = gan.DCGAN((28, 28, 1), latent_dim=4, generator_width=8, discriminator_width=4)
+    model.compile()
+    data = np.random.default_rng(0).uniform(-1, 1, (12, 28, 28, 1)).astype("float32")
+    model.fit(data, batch_size=4, epochs=epochs, callbacks=[callback], verbose=0)
+    return model
+
+
+def test_sample_grid_every_epoch_and_every_second_step(tmp_path):
+    epochs = callbacks.SampleGrid(n=4, folder=tmp_path)
+    model = trained(epochs)
+    assert epochs.counts == [0, 1, 2]
+    np.testing.assert_array_equal(epochs.batches[-1], model.generate(4, seed=0))
+    assert (epochs.batches[0] != epochs.batches[-1]).any()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "0000.png", "0001.png", "0002.png",
+    ]  # fmt: skip
+    steps = callbacks.SampleGrid(n=4, every=2, unit="step")
+    trained(steps)
+    assert steps.counts == [0, 2, 4, 6]
+
+
+def test_strip_and_gif_show_the_whole_training(tmp_path):
+    callback = callbacks.SampleGrid(n=4)
+    trained(callback, epochs=3)
+    labels = [axis.get_title() for axis in callback.strip(n=2).axes]
+    assert labels == ["epoch 0", "epoch 3"]
+    with PIL.Image.open(callback.gif(tmp_path / "training.gif")) as gif:
+        assert gif.n_frames == 4
+        assert gif.size == (2 * 2 * 28, 2 * 2 * 28)
+
+
+def test_pictures_reach_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trained(callbacks.SampleGrid(n=4, log_dir=tmp_path))
+    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+    assert [event.step for event in events.Tensors("samples")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("arguments", [{"unit": "batch"}, {"n": 0}, {"every": 0}])
+def test_bad_arguments_are_named(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"{name}: got"):
+        callbacks.SampleGrid(**arguments)

@@ -1,0 +1,125 @@
+"""Checkpoints come back as they were; altered ones are refused; a recipe continues."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aigc_keras import checkpoints, datasets, gan, recipes
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = gan.MLPGAN((2,), latent_dim=3, generator_widths=(8,), discriminator_widths=(8,))
+    checkpoints.save(model, "tiny", tmp_path, seed=3, data="ring")
+    return model, tmp_path
+
+
+def test_round_trip_in_half_precision(saved):
+    model, folder = saved
+    loaded = checkpoints.load("tiny", folder)
+    assert type(loaded) is gan.MLPGAN
+    for a, b in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(np.float16(a.numpy()), b.numpy())
+    np.testing.assert_allclose(model.generate(5, seed=0), loaded.generate(5, seed=0), atol=2e-3)
+
+
+def test_manifest_keeps_every_entry_and_its_facts(saved):
+    model, folder = saved
+    checkpoints.save(model, "other", folder)
+    assert checkpoints.names(folder) == ("other", "tiny")
+    entry = checkpoints.manifest(folder)["tiny"]
+    assert (entry["seed"], entry["data"]) == (3, "ring")
+    assert entry["bytes"] == (folder / "tiny.npz").stat().st_size
+
+
+def test_saving_twice_gives_the_same_bytes(saved):
+    model, folder = saved
+    before = (folder / "tiny.npz").read_bytes()
+    checkpoints.save(model, "tiny", folder)
+    assert (folder / "tiny.npz").read_bytes() == before
+
+
+def test_refusals(saved):
+    _, folder = saved
+    with pytest.raises(ValueError, match="name: got 'tinny', accepted are tiny"):
+        checkpoints.load("tinny", folder)
+    path = folder / "tiny.npz"
+    good = path.read_bytes()
+    for bad in (good[:-10], good[:100] + b"x" + good[101:]):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"tiny\.npz is truncated or altered"):
+            checkpoints.load("tiny", folder)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="make checkpoints NAME=tiny"):
+        checkpoints.load("tiny", folder)
+
+
+def test_a_weight_too_large_for_half_precision_is_refused_and_nothing_is_lost(saved):
+    model, folder = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    model.weights[0].assign(np.full(model.weights[0].shape, 1e6))
+    with pytest.raises(ValueError, match="not finite in half precision"):
+        checkpoints.save(model, "tiny", folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_committed_checkpoints_are_what_the_manifest_says(name):
+    entry = checkpoints.manifest()[name]
+    model = checkpoints.load(name)
+    assert entry["bytes"] < 8_000_000
+    assert entry["parameters"] == model.count_params()
+    assert entry["recipe"].startswith("aigc_keras.recipes.")
+    assert np.isfinite(np.concatenate([w.numpy().ravel() for w in model.weights])).all()
+
+
+def test_committed_classifier_has_the_accuracy_it_claims():
+    entry = checkpoints.manifest()["classifier_fashion_mnist"]
+    images, labels = datasets.arrays("fashion_mnist", "test[:2000]")
+    _, probabilities = checkpoints.load("classifier_fashion_mnist").predict(
+        images, batch_size=500, verbose=0
+    )
+    accuracy = np.mean(probabilities.argmax(axis=1) == labels)
+    standard_error = np.sqrt(entry["test_accuracy"] * (1 - entry["test_accuracy"]) / 2000)
+    assert abs(accuracy - entry["test_accuracy"]) < 3 * standard_error
+    assert entry["test_accuracy"] >= 0.92
+
+
+def test_an_interrupted_recipe_continues(tmp_path, monkeypatch):
+    """Stopped after one of three epochs, it trains the other two, and ends as if uninterrupted."""
+    data = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype("float32")
+
+    def recipe(fit):
+        model = gan.MLPGAN((2,), latent_dim=3, generator_widths=(8,), discriminator_widths=(8,))
+        model.compile()
+        train = tf.data.Dataset.from_tensor_slices(data).batch(16)
+        fit(model, train, epochs=3)
+        return model, {"epochs_seen": int(model.optimizer.iterations) // 4}
+
+    def interrupted(fit):
+        def fit_one(model, train, epochs):
+            fit(model, train, 1)
+            raise KeyboardInterrupt
+
+        return recipe(fit_one)
+
+    finished = {}
+    for name, attempts in (("whole", [recipe]), ("resumed", [interrupted, recipe])):
+        monkeypatch.setattr(recipes, "RUNS", tmp_path / "runs")
+        for attempt in attempts:
+            monkeypatch.setitem(recipes.RECIPES, name, attempt)
+            try:
+                recipes.run(name, folder=tmp_path)
+            except KeyboardInterrupt:
+                assert (tmp_path / "runs" / name).exists()
+        finished[name] = checkpoints.load(name, tmp_path)
+        assert checkpoints.manifest(tmp_path)[name]["epochs_seen"] == 3
+    whole, resumed = (
+        keras.ops.convert_to_numpy(model.generate(9, seed=0)) for model in finished.values()
+    )
+    np.testing.assert_allclose(whole, resumed, atol=1e-3)
+    assert not list((tmp_path / "runs").iterdir())
+    assert json.loads((tmp_path / "manifest.json").read_text())["resumed"]["training_minutes"] >= 0

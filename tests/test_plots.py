@@ -1,0 +1,62 @@
+"""Figures hold what they were given, in the right place."""
+
+import numpy as np
+import pytest
+
+from aigc_keras import plots, profile
+
+
+def test_tile_puts_every_image_in_its_place():
+    images = np.linspace(-1, 1, 5)[:, None, None, None] * np.ones((1, 3, 4, 1))
+    picture = plots.tile(images, columns=2)
+    assert picture.shape == (9, 8, 3) and picture.dtype == np.uint8
+    for i, level in enumerate((0, 64, 128, 191, 255)):
+        row, column = divmod(i, 2)
+        block = picture[3 * row : 3 * row + 3, 4 * column : 4 * column + 4]
+        np.testing.assert_array_equal(block, level)
+    np.testing.assert_array_equal(picture[6:, 4:], 255)  # the empty place is white
+
+
+@pytest.mark.parametrize("shape", [(4, 28, 28), (4, 28, 28, 2)])
+def test_tile_refuses_what_is_no_image(shape):
+    with pytest.raises(ValueError, match="images: got shape"):
+        plots.tile(np.zeros(shape), 2)
+
+
+def test_curves_plot_the_numbers():
+    histories = [{"generator_loss": [3.0, 2.0]}, {"generator_loss": [1.0, 0.5]}]
+    figure = plots.curves(histories, labels=["a", "b"])
+    lines = [axis.get_lines()[0].get_ydata() for axis in figure.axes]
+    np.testing.assert_array_equal(lines, [[3.0, 2.0], [1.0, 0.5]])
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+    assert figure.axes[0].get_xlabel() == "epoch"
+
+
+def test_bars_have_their_errors_and_numbers():
+    figure = plots.bars([2.0, 1.0], [0.1, 0.2], ["a", "b"], ylabel="distance")
+    axis = figure.axes[0]
+    assert [bar.get_height() for bar in axis.patches] == [2.0, 1.0]
+    assert [text.get_text() for text in axis.texts] == ["2", "1"]
+
+
+def test_grid_names_its_rows():
+    images = np.zeros((6, 8, 8, 1))
+    figure = plots.grid(images, columns=3, row_labels=["shirt", "shoe"], title="two rows")
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["shirt", "shoe"]
+    assert axis.get_title() == "two rows"
+
+
+def test_show_gives_the_very_source():
+    assert "def pick(fast, lesson, full)" in plots.show(profile.pick).data
+
+
+def test_profile_picks_and_refuses(monkeypatch):
+    for i, name in enumerate(profile.NAMES):
+        monkeypatch.setenv("AIGC_PROFILE", name)
+        assert profile.pick(0, 1, 2) == i
+    monkeypatch.delenv("AIGC_PROFILE")
+    assert profile.name() == "lesson"
+    monkeypatch.setenv("AIGC_PROFILE", "quick")
+    with pytest.raises(ValueError, match="AIGC_PROFILE is 'quick'; accepted are fast"):
+        profile.pick(0, 1, 2)

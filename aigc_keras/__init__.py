@@ -7,12 +7,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def _import_tensorflow_quietly():
-    """Keep TensorFlow's greetings, which no log level silences, out of every chapter's output."""
+    """Keep TensorFlow's greetings, which no log level silences, out of every chapter's output.
+
+    Looking for devices belongs to it: without a GPU, that prints an error of CUDA.
+    """
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

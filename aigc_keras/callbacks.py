@@ -1,5 +1,6 @@
 """Pictures and progress during `fit`."""
 
+import time
 from pathlib import Path
 
 import keras
@@ -98,6 +99,28 @@ class SampleGrid(keras.callbacks.Callback):
         durations = [int(seconds * 1000)] * (len(frames) - 1) + [2000]
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
         return Path(path)
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Stop after so many seconds of training: a fair budget for models of different speed.
+
+    The first step, which builds the graph, is not counted. `seconds` holds the time that was used.
+
+    Args:
+        limit: seconds, > 0.
+    """
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = check_number("limit", limit, low=0)
+        self.start, self.seconds = None, 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.start is None:
+            self.start = time.perf_counter()
+        self.seconds = time.perf_counter() - self.start
+        if self.seconds >= self.limit:
+            self.model.stop_training = True
 
 
 class NaNGuard(keras.callbacks.Callback):

@@ -1,6 +1,6 @@
 """Weights that the course trained itself, by name.
 
-A checkpoint is one `.npz` file: the model's configuration as JSON and its weights in half precision.
+A checkpoint is one `.npz` file: the model's configuration as JSON, its weights in half precision.
 `manifest.json` beside it says how it was made; `make checkpoints NAME=...` makes it again.
 """
 

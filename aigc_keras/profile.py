@@ -1,7 +1,10 @@
 """How much work a chapter does: `fast` proves it runs, `lesson` teaches, `full` takes a night."""
 
+import json
 import os
+from pathlib import Path
 
+MEASUREMENTS = Path(__file__).resolve().parents[1] / "data" / "chapters.json"
 NAMES = ("fast", "lesson", "full")
 
 
@@ -16,3 +19,15 @@ def name():
 def pick(fast, lesson, full):
     """The argument that belongs to the profile in force."""
     return {"fast": fast, "lesson": lesson, "full": full}[name()]
+
+
+def announce(chapter):
+    """Print the profile in force, and what the lesson profile of this chapter has cost."""
+    print(f"Profile: {name()} (of {', '.join(NAMES)}; set AIGC_PROFILE before you start).")
+    measured = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
+    if chapter in measured:
+        lesson = measured[chapter]
+        print(
+            f"Measured in the lesson profile on {lesson['cores']} cores: "
+            f"{lesson['seconds'] / 60:.1f} minutes, {lesson['peak_memory_gib']:.1f} GiB."
+        )

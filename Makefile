@@ -1,0 +1,62 @@
+# `make` lists the targets. Everything runs in .venv, which the first target that needs it sets up.
+PYTHON ?= python3
+VENV = .venv/bin/python
+# The package imports its data sets already, which runpy finds worth a warning.
+DATA = $(VENV) -W ignore::RuntimeWarning:runpy -m aigc_keras.datasets
+
+.PHONY: help lab test course chapter data checkpoints bench lint lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+lab: .venv/.ready .venv/.data ## set up what is missing and open JupyterLab on the chapters (LAB_ARGS=...)
+	$(VENV) -m jupyterlab $(firstword $(wildcard notebooks/01_gan.ipynb) notebooks) $(LAB_ARGS)
+
+test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a few minutes
+	AIGC_PROFILE=fast $(VENV) -m pytest --nbval
+
+course: .venv/.ready .venv/.data ## train every chapter again and rebuild its notebook
+	$(VENV) notebooks/build.py --profile lesson
+
+chapter: $(if $(N),.venv/.ready .venv/.data) ## the same for one chapter: make chapter N=01
+	@test -n "$(N)" || { echo "Which chapter? For example: make chapter N=01" >&2; exit 2; }
+	$(VENV) notebooks/build.py --profile lesson $(N)
+
+data: .venv/.ready ## fetch and prepare the data sets
+	$(DATA)
+
+checkpoints: .venv/.ready .venv/.data ## train the course's checkpoints again, all or one: NAME=...
+	$(VENV) -m aigc_keras.recipes $(NAME)
+
+bench: .venv/.ready .venv/.data ## measure the speed of the models on this machine
+	$(VENV) tests/benchmarks/bench.py
+
+lint: .venv/.ready ## check style and formatting with ruff
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+
+lock: ## pin the dependencies of pyproject.toml in requirements.lock again (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
+
+# .ready is written last, and a set-up that finds no current .ready starts from an empty .venv:
+# an interrupted one never counts.
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo \
+	  "The course needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is: `$(PYTHON) --version 2>&1`." \
+	  "Name another one: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@if command -v uv >/dev/null; then set -ex; \
+	  uv venv --quiet --clear --python "`command -v $(PYTHON)`" .venv; \
+	  uv pip install --python $(VENV) --require-hashes --compile-bytecode -r requirements.lock; \
+	  uv pip install --python $(VENV) --no-deps --no-build-isolation -e .; \
+	else set -ex; \
+	  $(PYTHON) -m venv --clear .venv; \
+	  $(VENV) -m pip install --require-hashes -r requirements.lock; \
+	  $(VENV) -m pip install --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+# A mark, so that a second call starts at once; data that was deleted since is prepared again when it is loaded.
+.venv/.data: .venv/.ready aigc_keras/datasets.py
+	$(DATA)
+	@touch $@

@@ -1,0 +1,17 @@
+import sys
+
+import matplotlib
+import pytest
+
+# Not through MPLBACKEND: the kernels of the chapters would inherit it and show no figure.
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    """Every test starts from the same seed and leaves no figure open."""
+    if "keras" in sys.modules:  # importing it takes seconds that some tests do without
+        sys.modules["keras"].utils.set_random_seed(0)
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

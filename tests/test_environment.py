@@ -1,0 +1,119 @@
+"""Project, lock, conda environment, Makefile, README and continuous integration agree."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+PROJECT = tomllib.loads(read("pyproject.toml"))["project"]
+ASKED = [Requirement(line) for line in PROJECT["dependencies"]] + [
+    Requirement(line) for extra in PROJECT["optional-dependencies"].values() for line in extra
+]
+
+
+def locked():
+    """(requirement, options) of each entry of the lock."""
+    text = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", read("requirements.lock")))
+    entries = [line.partition(" --") for line in text.splitlines() if line.strip()]
+    return [(Requirement(line), dashes + options) for line, dashes, options in entries]
+
+
+def code_lines(markdown):
+    """The lines of the fenced code blocks."""
+    blocks = re.findall(r"(?ms)^```\w*\n(.*?)^```", markdown)
+    return {line.strip() for block in blocks for line in block.splitlines()}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_lock_has_every_dependency_once(python, system):
+    here = {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system}
+    versions = {}
+    for requirement, _ in locked():
+        if requirement.marker is None or requirement.marker.evaluate(here):
+            (pin,) = requirement.specifier
+            assert pin.operator == "=="
+            versions.setdefault(canonicalize_name(requirement.name), []).append(pin.version)
+    assert [name for name, found in versions.items() if len(found) > 1] == []
+    for asked in ASKED:
+        (version,) = versions[canonicalize_name(asked.name)]
+        assert version in asked.specifier, f"{asked}: the lock has {version}"
+
+
+def test_lock_has_what_builds_the_package():
+    build = tomllib.loads(read("pyproject.toml"))["build-system"]["requires"]
+    versions = {requirement.name: requirement.specifier for requirement, _ in locked()}
+    for asked in map(Requirement, build):
+        (pin,) = versions[asked.name]
+        assert pin.version in asked.specifier
+
+
+def test_every_entry_of_the_lock_has_a_hash():
+    bare = [
+        r.name for r, options in locked() if not re.search(r"--hash=sha256:[0-9a-f]{64}", options)
+    ]
+    assert bare == []
+    assert len(locked()) > len(ASKED)
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "environment.yml"])
+def test_no_address(name):
+    assert (
+        re.findall(r"(?i)\S*(?:https?:|file:|ftp:|//|--(?:extra-)?index-url)\S*", read(name)) == []
+    )
+
+
+def test_conda_brings_python_and_pip_and_the_lock_the_rest():
+    python, pip, section = yaml.safe_load(read("environment.yml"))["dependencies"]
+    asked = Requirement(python)
+    assert (asked.name, asked.specifier) == ("python", SpecifierSet(PROJECT["requires-python"]))
+    assert pip == "pip"
+    assert section == {"pip": ["-r requirements.lock"]}
+
+
+def test_makefile_accepts_the_pythons_that_the_project_accepts():
+    low, high = re.search(
+        r"not \((.+?)\) <= sys.version_info < \((.+?)\)", read("Makefile")
+    ).groups()
+    stated = f">={low},<{high}".replace(", ", ".")
+    assert SpecifierSet(stated) == SpecifierSet(PROJECT["requires-python"])
+    assert all(python in SpecifierSet(stated) for python in PYTHONS)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="the pip and conda set-ups need no make")
+def test_make_alone_lists_every_target():
+    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    lines = subprocess.check_output(["make"], cwd=ROOT, env=clean, text=True).splitlines()
+    listed = {line.split()[1]: line.split()[2:] for line in lines}
+    phony = re.search(r"(?m)^\.PHONY: (.+)$", read("Makefile")).group(1).split()
+    assert list(listed) == phony
+    assert all(listed.values()), "a target without a description"
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    commands = read(".ci/run").splitlines()
+    assert commands[-1] == "make test"
+    assert commands[-1] in code_lines(read("README.md"))
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_workflow_does_the_same_on_the_oldest_and_the_newest_python():
+    job = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]["test"]
+    assert job["steps"][-1] == {"run": "bash .ci/run"}
+    assert job["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]

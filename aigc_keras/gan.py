@@ -354,6 +354,8 @@ class GAN(keras.Model):
         return cls(**{**config, **restored})
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         return {
             "generator_optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "discriminator_optimizer": keras.saving.serialize_keras_object(

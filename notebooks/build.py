@@ -24,6 +24,7 @@ from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).resolve().parent
 MEASUREMENTS = NOTEBOOKS.parent / "data" / "chapters.json"
+README = NOTEBOOKS.parent / "README.md"
 
 
 def sources(numbers):
@@ -123,10 +124,26 @@ def write(path, text):
 
 
 def record(chapter, **measured):
-    """Put a chapter's measurements into `data/chapters.json`."""
+    """Put a chapter's measurements into `data/chapters.json` and the README's table."""
     chapters = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
     chapters[chapter] = measured
     write(MEASUREMENTS, json.dumps(chapters, indent=2, sort_keys=True) + "\n")
+    marked = r"(<!-- chapters -->\n).*?(<!-- /chapters -->)"
+    text = README.read_text(encoding="utf-8")
+    write(README, re.sub(marked, rf"\1{table(chapters)}\2", text, flags=re.DOTALL))
+
+
+def table(chapters):
+    """The measurements of `data/chapters.json` as the README shows them."""
+    lines = ["| chapter | time | memory | cores |", "|---|---|---|---|"]
+    for name, measured in sorted(chapters.items()):
+        title = (NOTEBOOKS / "source" / f"{name}.py").read_text(encoding="utf-8").splitlines()[1]
+        minutes, memory = measured["seconds"] / 60, measured["peak_memory_gib"]
+        lines.append(
+            f"| [{title.removeprefix('# # ')}](notebooks/{name}.ipynb) | {minutes:.1f} min "
+            f"| {memory:.1f} GiB | {measured['cores']} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def main():

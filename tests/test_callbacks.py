@@ -52,3 +52,14 @@ def test_bad_arguments_are_named(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"{name}: got"):
         callbacks.SampleGrid(**arguments)
+
+
+def test_time_limit_stops_in_the_middle_of_an_epoch():
+    model = gan.MLPGAN((2,), latent_dim=3, generator_widths=(8,), discriminator_widths=(8,))
+    model.compile()
+    limit = callbacks.TimeLimit(0.2)
+    data = np.zeros((400_000, 2), "float32")
+    history = model.fit(data, batch_size=8, epochs=3, callbacks=[limit], verbose=0)
+    assert 0.2 <= limit.seconds < 5
+    assert len(history.epoch) == 1
+    assert int(model.optimizer.iterations) < 50_000

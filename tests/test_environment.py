@@ -1,7 +1,9 @@
 """Project, lock, conda environment, Makefile, README and continuous integration agree."""
 
+import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import tomllib
@@ -12,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+import aigc_keras
 
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -117,3 +121,21 @@ def test_workflow_does_the_same_on_the_oldest_and_the_newest_python():
     job = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]["test"]
     assert job["steps"][-1] == {"run": "bash .ci/run"}
     assert job["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
+
+
+def test_readme_shows_the_measured_chapters():
+    table = runpy.run_path(str(ROOT / "notebooks" / "build.py"))["table"]
+    chapters = json.loads(read("data/chapters.json"))
+    assert set(chapters) == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert table(chapters) in read("README.md")
+
+
+def test_readme_code_runs_on_names_that_exist():
+    """The ten lines of "The library alone" parse, and every `ak.` name in the README exists."""
+    readme = read("README.md")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    compile(code, "README.md", "exec")
+    names = set(re.findall(r"\bak\.(\w+)\.(\w+)", readme))
+    assert names
+    for module, name in names:
+        assert hasattr(getattr(aigc_keras, module), name), f"ak.{module}.{name}"

@@ -179,6 +179,7 @@ def built(tmp_path_factory):
     source.parent.mkdir(parents=True)
     source.write_text(TINY, encoding="utf-8")
     shutil.copy(ROOT / "notebooks" / "build.py", folder / "notebooks")
+    (folder / "README.md").write_text("before\n<!-- chapters -->\n<!-- /chapters -->\nafter\n")
     result = build(folder)
     assert result.returncode == 0, result.stderr
     return folder
@@ -204,7 +205,8 @@ def test_a_rebuild_is_equal_to_the_byte_and_measures_again(course):
     path, record = course / "notebooks" / "01_tiny.ipynb", course / "data" / "chapters.json"
     before = path.read_bytes()
     path.unlink()
-    record.write_text('{"00_other": {}}')
+    (course / "notebooks" / "source" / "00_other.py").write_text("# %% [markdown]\n# # 00 Other\n")
+    record.write_text('{"00_other": {"seconds": 90, "peak_memory_gib": 1.5, "cores": 4}}')
     result = build(course, "01")
     assert result.returncode == 0
     assert path.read_bytes() == before
@@ -216,6 +218,10 @@ def test_a_rebuild_is_equal_to_the_byte_and_measures_again(course):
     assert 0.2 < measured["peak_memory_gib"] < 1
     assert 0 < measured["seconds"] < 100
     assert f"{measured['seconds']} s, {measured['peak_memory_gib']:.2f} GiB" in result.stdout
+    readme = (course / "README.md").read_text()
+    assert "| [00 Other](notebooks/00_other.ipynb) | 1.5 min | 1.5 GiB | 4 |" in readme
+    assert "(notebooks/01_tiny.ipynb) | 0." in readme
+    assert readme.startswith("before\n") and readme.endswith("-->\nafter\n")
 
 
 def test_an_error_leaves_the_old_notebook(course):

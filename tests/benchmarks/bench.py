@@ -1,0 +1,403 @@
+"""How fast do the models train on this machine, and with which settings? Run by `make bench`.
+
+All settings are measured in turn, again and again, so that a slow minute of the machine hits all of
+them alike. Prints one table and writes the numbers to `data/benchmarks.json`.
+
+The rows of PyTorch need torch, which the course does not install: set the environment variable
+TORCH_PYTHON to a Python interpreter that has it, for example to `torch/bin/python` after
+`python3 -m venv torch && torch/bin/pip install torch numpy`.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aigc_keras as ak  # first, because it keeps TensorFlow quiet
+
+# isort: split
+import keras
+import numpy as np
+import tensorflow as tf
+
+OUTPUT = Path(__file__).resolve().parents[2] / "data" / "benchmarks.json"
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A line of the table of models: how it is built and what it trains on."""
+
+    name: str
+    build: object  # function of keyword arguments
+    dataset: str
+    split: str  # whole batches only: XLA would compile the short last one separately
+    batch_size: int
+    compile: dict = field(default_factory=dict)
+
+
+def ring_gan(**kwargs):
+    """As in chapter 01."""
+    widths = (128, 128)
+    return ak.gan.MLPGAN(
+        (2,),
+        latent_dim=8,
+        generator_widths=widths,
+        discriminator_widths=widths,
+        dropout=0.0,
+        **kwargs,
+    )
+
+
+def dcgan(**kwargs):
+    return ak.gan.DCGAN((28, 28, 1), **kwargs)
+
+
+def mlpgan(**kwargs):
+    return ak.gan.MLPGAN((28, 28, 1), **kwargs)
+
+
+MODELS = (
+    Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64),
+    Model("MLPGAN 28 px", mlpgan, "fashion_mnist", "train[:59968]", 64),
+    Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 50}),
+)
+
+SETTINGS = (  # label, arguments of the model, arguments of compile()
+    ("compile() alone", {}, {}),
+    ('Keras\' default, jit_compile="auto"', {}, {"jit_compile": "auto"}),
+    ("jit_compile=True", {}, {"jit_compile": True}),
+    ("jit_compile=False", {}, {"jit_compile": False}),
+    ("mixed_bfloat16, jit_compile=False", {"dtype": "mixed_bfloat16"}, {"jit_compile": False}),
+)
+
+
+@dataclass
+class Row:
+    """One line of the result; the first row of a job is what the others are compared with."""
+
+    job: str
+    setting: str
+    measure: object = None  # function from seconds to a rate
+    skipped: str = ""
+    rates: list = field(default_factory=list)
+    jit_compile: bool | None = None  # of a float32 Keras row
+
+    @property
+    def median(self):
+        return statistics.median(self.rates)
+
+    def numbers(self):
+        if self.skipped:
+            return {"job": self.job, "setting": self.setting, "skipped": self.skipped}
+        return {
+            "job": self.job,
+            "setting": self.setting,
+            "median": self.median,
+            "min": min(self.rates),
+            "max": max(self.rates),
+            "repeats": self.rates,
+        }
+
+
+# --- Keras ---
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Stop after some seconds of training, not counting the first 10 steps, which trace.
+
+    Afterwards `steps` and `elapsed` say how many steps took how many seconds.
+    """
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds, self.start = seconds, None
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        if self.start is None:
+            if batch + 1 >= 10:
+                self.start, self.skipped = now, batch + 1
+        elif now - self.start >= self.seconds:
+            self.steps, self.elapsed = batch + 1 - self.skipped, now - self.start
+            self.model.stop_training = True
+
+
+def fit_for(model, data, seconds):
+    """Train through `fit`, as a student does; returns (steps, seconds) without the first steps."""
+    timer = StopAfter(seconds)
+    model.fit(data.repeat(), steps_per_epoch=10**9, verbose=0, callbacks=[timer])
+    return timer.steps, timer.elapsed
+
+
+def training_rows(model):
+    job = f"{model.name}, batch {model.batch_size}: training steps/s"
+    data = ak.datasets.load(model.dataset, model.split, model.batch_size, seed=SEED)
+    measured = set()  # values of jit_compile in float32
+    for label, model_arguments, compile_arguments in SETTINGS:
+        network = model.build(**model_arguments)
+        network.compile(**model.compile, **compile_arguments)
+        xla = None if model_arguments else network.jit_compile
+        if xla in measured and isinstance(compile_arguments.get("jit_compile"), bool):
+            continue  # what "alone" or "auto" came to already
+        measured.add(xla)
+        if not isinstance(compile_arguments.get("jit_compile"), bool):
+            label += f" (XLA {'on' if xla else 'off'})"
+
+        def measure(seconds, network=network):
+            steps, elapsed = fit_for(network, data, seconds)
+            return steps / elapsed
+
+        yield Row(job, label, measure, jit_compile=xla)
+
+
+def generation_row():
+    model = dcgan()
+    n = 2048
+
+    def measure(seconds):
+        start, images = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds or not images:
+            images += len(model.generate(n, seed=SEED))
+        return images / elapsed
+
+    return Row("DCGAN 28 px: generate(), images/s", f"n={n}, float32", measure)
+
+
+# --- PyTorch ---
+
+
+class Torch:
+    """`dcgan_torch.py` in a process of its own, which answers one question at a time."""
+
+    def __init__(self):
+        here = sys.executable if importlib.util.find_spec("torch") else None
+        python = os.environ.get("TORCH_PYTHON") or here
+        self.process, self.version = None, None
+        if python:
+            self.process = subprocess.Popen(
+                [python, Path(__file__).with_name("dcgan_torch.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            self.version = self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError(f"{self.process.args} ended, see above.")
+        return line
+
+    def rows(self, job):
+        for precision in ("float32", "bfloat16"):
+
+            def measure(seconds, precision=precision):
+                self.process.stdin.write(f"{precision} {seconds}\n")
+                self.process.stdin.flush()
+                return float(self.answer())
+
+            label = "PyTorch, float32" if precision == "float32" else "PyTorch, bfloat16 autocast"
+            if self.process:
+                yield Row(job, f"{label}, images in memory", measure)
+            else:
+                yield Row(job, label, skipped="torch is not installed")
+
+    def close(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+# --- measuring ---
+
+
+def measure_all(rows, seconds, repeats):
+    rows = [row for row in rows if not row.skipped]
+    for row in rows:
+        print(f"compiling {row.job}: {row.setting}", file=sys.stderr, flush=True)
+        row.measure(0)
+    for i in range(repeats):
+        print(f"round {i + 1} of {repeats}", file=sys.stderr, flush=True)
+        for row in rows:
+            row.rates.append(row.measure(seconds))
+
+
+def judge(model, rows):
+    """A sentence: is the model faster with XLA, and does its default agree?"""
+    rows = [r for r in rows if r.job.startswith(f"{model.name},") and r.jit_compile is not None]
+    default = rows[0].jit_compile
+    on, off = (next(r for r in rows if r.jit_compile is xla) for xla in (True, False))
+    faster = on.median > off.median
+    fast, slow = (on, off) if faster else (off, on)
+    wins = sum(a > b for a, b in zip(fast.rates, slow.rates, strict=True))
+    numbers = (
+        f"{number(fast.median)} against {number(slow.median)} steps/s, "
+        f"in {wins} of {len(fast.rates)} rounds"
+    )
+    if wins < len(fast.rates):
+        return f"{model.name}: no clear winner; jit_compile={faster} has {numbers}."
+    agrees = "agrees" if faster == default else "does NOT agree"
+    return (
+        f"{model.name}: jit_compile={faster} is faster ({numbers}); the default "
+        f"jit_compile={default} {agrees}."
+    )
+
+
+def race(seconds):
+    """Two DCGANs train for the same time, one after the other; which comes closer to the data?"""
+    features = ak.metrics.fashion_features()
+    test = features.extract(ak.datasets.arrays("fashion_mnist", "test")[0])
+
+    def plain():
+        model = dcgan(latent_dim=100, ema_momentum=0.0)
+        adam = (keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2))
+        model.compile(*adam, jit_compile=False)
+        return model
+
+    def ours():
+        model = dcgan()
+        model.compile()
+        return model
+
+    results = []
+    for setting, build in (("plain (conv 64-128, Adam 2e-4)", plain), ("ours", ours)):
+        print(f"race: {setting}", file=sys.stderr, flush=True)
+        keras.utils.set_random_seed(SEED)
+        model = build()
+        data = ak.datasets.load("fashion_mnist", batch_size=64, seed=SEED)
+        steps, elapsed = fit_for(model, data, seconds)
+        score = ak.metrics.evaluate_samples(model.generate(10_000, seed=SEED), test, features)
+        results.append(
+            {
+                "setting": setting,
+                "steps": steps,
+                "seconds": elapsed,
+                "frechet": score.frechet,
+                "frechet_error": score.frechet_error,
+                "features": score.features,
+            }
+        )
+    for result in results:
+        result["relative_to_plain"] = result["frechet"] / results[0]["frechet"]
+    return results
+
+
+def peak_memory_gib():
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes or KiB
+
+
+def machine(torch_version):
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    flags = set(text.split())
+    known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    return {
+        "processor": name.group(1) if name else platform.processor(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "flags": {flag: flag in flags for flag in known} if text else "not known",
+        "load_average_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "torch": torch_version,
+    }
+
+
+# --- output ---
+
+
+def number(value):
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def table(rows, memory, raced):
+    lines = [
+        "| measured | setting | median | lowest to highest | relative to the first |",
+        "|---|---|---|---|---|",
+    ]
+    first = {}
+    for row in rows:
+        if row.skipped:
+            lines.append(f"| {row.job} | {row.setting} | skipped: {row.skipped} | | |")
+            continue
+        reference = first.setdefault(row.job, row.median)
+        spread = f"{number(min(row.rates))} to {number(max(row.rates))}"
+        relative = f"{row.median / reference:.2f}"
+        lines.append(
+            f"| {row.job} | {row.setting} | {number(row.median)} | {spread} | {relative} |"
+        )
+    for result in raced:
+        job = f"DCGAN 28 px: Frechet distance after {result['seconds']:.0f} s of training"
+        setting = f"{result['setting']}, {result['steps']:,} steps, {result['features']}"
+        value = f"{result['frechet']:.2f} ± {result['frechet_error']:.2f}"
+        lines.append(f"| {job} | {setting} | {value} | | {result['relative_to_plain']:.2f} |")
+    lines.append(f"| peak memory of the Keras process, GiB | all of the above | {memory:.2f} | | |")
+    return "\n".join(lines)
+
+
+def write(path, report):
+    """All or nothing: an interrupted run leaves the old numbers."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a trial run; writes no file")
+    parser.add_argument(
+        "--race",
+        type=float,
+        metavar="SECONDS",
+        help="also train a plain DCGAN and ours for so long each and compare the images (180)",
+    )
+    arguments = parser.parse_args()
+    seconds, repeats = (0.2, 2) if arguments.quick else (1.5, 5)
+
+    keras.utils.set_random_seed(SEED)
+    torch = Torch()
+    facts = machine(torch.version)
+    if facts["load_average_before"] > 0.5:
+        print("Other programs are busy on this machine: do not trust the numbers.", file=sys.stderr)
+    # A job's rows stand together, so that what is compared is also measured back to back.
+    rows = []
+    for model in MODELS:
+        rows += training_rows(model)
+        if model.build is dcgan:
+            rows += torch.rows(rows[-1].job)
+    rows.append(generation_row())
+    measure_all(rows, seconds, repeats)
+    torch.close()
+    raced = race(arguments.race) if arguments.race else []
+    memory = peak_memory_gib()
+
+    verdicts = [judge(model, rows) for model in MODELS]
+    print(table(rows, memory, raced), "", *verdicts, sep="\n")
+    report = {
+        "machine": facts,
+        "rows": [row.numbers() for row in rows],
+        "jit_compile": verdicts,
+        "race": raced,
+        "peak_memory_gib": memory,
+    }
+    if not arguments.quick:
+        write(OUTPUT, report)
+        print(f"\nWritten to {OUTPUT.name}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """Figures that can be read from the last row: grids, strips, curves, points, source code.
 
-Every function returns a Matplotlib figure, closed, so that a notebook shows it once.
+Every function returns a Matplotlib figure, closed, so that a notebook shows it once. The first one
+sets the course's style (`STYLE`) for all figures of the session.
 """
 
 import inspect
@@ -27,15 +28,15 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
     """(figure, array of axes) in the course's style; `size` in inches of one axis."""
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(size[0] * columns, size[1] * rows),
-            squeeze=False,
-            layout="constrained",
-            **kwargs,
-        )
+    plt.rcParams.update(STYLE)
+    fig, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        squeeze=False,
+        layout="constrained",
+        **kwargs,
+    )
     plt.close(fig)
     return fig, axes
 
@@ -129,8 +130,7 @@ def bars(values, errors, labels, ylabel, title=None):
     """One bar a label, with its error bar and its number."""
     fig, axes = figure(size=(1.5 * len(values) + 1.5, 4.2))
     axis = axes[0, 0]
-    colors = [COLORS[i % len(COLORS)] for i in range(len(values))]
-    axis.bar(labels, values, yerr=errors, capsize=6, color=colors)
+    axis.bar(labels, values, yerr=errors, capsize=6)
     for i, (value, error) in enumerate(zip(values, errors, strict=True)):
         axis.text(i, value + error, f"{value:.3g}", ha="center", va="bottom")
     axis.set_ylabel(ylabel)

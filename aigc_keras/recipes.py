@@ -51,11 +51,24 @@ def train_classifier(fit, epochs=10):
     return model, {"test_accuracy": round(accuracy, 4)}
 
 
-def train_dcgan(fit, epochs=60):
+def train_dcgan(fit, epochs=10):
     """Chapter 01's DCGAN, trained longer than a lesson lasts."""
-    train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED)
-    model = gan.DCGAN(image_shape=(28, 28, 1), latent_dim=64)
-    model.compile()
+    return train_gan(fit, gan.DCGAN((28, 28, 1), latent_dim=64), epochs)
+
+
+def train_conditional_gan(fit, epochs=20):
+    """Chapter 01's conditional GAN, trained longer than a lesson lasts."""
+    return train_gan(fit, gan.ConditionalGAN((28, 28, 1), num_classes=10, latent_dim=64), epochs)
+
+
+def train_gan(fit, model, epochs, batch_size=32):
+    """Adam as in `compile()`, with a learning rate that falls to zero."""
+    train = datasets.load("fashion_mnist", "train", batch_size, seed=SEED, labels=True)
+    optimizers = []
+    for _ in ("generator", "discriminator"):
+        schedule = keras.optimizers.schedules.CosineDecay(4e-4, epochs * len(train))
+        optimizers.append(keras.optimizers.Adam(schedule, beta_1=0.5))
+    model.compile(*optimizers)
     fit(model, train, epochs)
     return model, score(model)
 
@@ -71,6 +84,7 @@ def score(model):
 RECIPES = {
     "classifier_fashion_mnist": train_classifier,
     "dcgan_fashion_mnist": train_dcgan,
+    "conditional_gan_fashion_mnist": train_conditional_gan,
 }
 
 

@@ -40,15 +40,19 @@ class SampleGrid(keras.callbacks.Callback):
         self.writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
         self.display, self.handle = display, None
         self.batches, self.counts = [], []
-        self.step = 0
+        self.step = self.epoch_start = 0
 
     def on_train_begin(self, logs=None):
         if not self.batches:
             self._picture(0)
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch_start = self.step
+
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        if self.unit == "step" and self.step % self.every == 0:
+        # With `steps_per_execution`, Keras calls this for the last of several steps.
+        before, self.step = self.step, self.epoch_start + batch + 1
+        if self.unit == "step" and self.step // self.every > before // self.every:
             self._picture(self.step)
 
     def on_epoch_end(self, epoch, logs=None):

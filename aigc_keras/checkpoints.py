@@ -36,7 +36,8 @@ def save(model, name, folder=FOLDER, **facts):
     for i, weight in enumerate(model.weights):
         value = keras.ops.convert_to_numpy(weight.value)
         if np.issubdtype(value.dtype, np.floating):
-            value = value.astype(np.float16)
+            with np.errstate(over="ignore"):  # the next line says it better
+                value = value.astype(np.float16)
             if not np.isfinite(value).all():
                 raise ValueError(f"model: {weight.path} is not finite in half precision.")
         arrays[f"{i:04d} {weight.path}"] = value

@@ -300,6 +300,10 @@ class GAN(keras.Model):
     def track(self, discriminator_loss, generator_loss):
         self.discriminator_loss_tracker.update_state(discriminator_loss)
         self.generator_loss_tracker.update_state(generator_loss)
+        return self.get_metrics_result()
+
+    def get_metrics_result(self):
+        # Keras asks after training too, when the evaluation metrics have seen nothing.
         trackers = (self.discriminator_loss_tracker, self.generator_loss_tracker)
         return {tracker.name: tracker.result() for tracker in trackers}
 
@@ -332,6 +336,18 @@ class GAN(keras.Model):
         return np.concatenate(images)
 
     # --- saving ---
+
+    def seed_states(self):
+        return [v for v in self.variables if v.path.endswith("seed_generator_state")]
+
+    def save_own_variables(self, store):
+        # Keras saves weights and optimizers, but not where the random numbers stand.
+        for i, state in enumerate(self.seed_states()):
+            store[str(i)] = state.numpy()
+
+    def load_own_variables(self, store):
+        for i, state in enumerate(self.seed_states()):
+            state.assign(store[str(i)])
 
     def get_config(self):
         return {

@@ -51,8 +51,8 @@ def check_data(data, image_shape, n_parts=1):
         _check_parts(batch, image_shape, n_parts)
     elif isinstance(data, keras.utils.PyDataset):
         _check_parts(data[0], image_shape, n_parts)
-    elif isinstance(data, np.ndarray | tf.Tensor):
-        check_images("x", data, image_shape)
+    elif isinstance(data, np.ndarray | tf.Tensor | tuple | list):
+        _check_parts(data, image_shape, n_parts)
 
 
 def _check_parts(batch, image_shape, n_parts):

@@ -7,9 +7,9 @@ import pytest
 from aigc_keras import callbacks, gan
 
 
-def trained(callback, epochs=2):
+def trained(callback, epochs=2, **kwargs):
     model = gan.DCGAN((28, 28, 1), latent_dim=4, generator_width=8, discriminator_width=4)
-    model.compile()
+    model.compile(**kwargs)
     data = np.random.default_rng(0).uniform(-1, 1, (12, 28, 28, 1)).astype("float32")
     model.fit(data, batch_size=4, epochs=epochs, callbacks=[callback], verbose=0)
     return model
@@ -27,6 +27,9 @@ def test_sample_grid_every_epoch_and_every_second_step(tmp_path):
     steps = callbacks.SampleGrid(n=4, every=2, unit="step")
     trained(steps)
     assert steps.counts == [0, 2, 4, 6]
+    several = callbacks.SampleGrid(n=4, every=2, unit="step")
+    trained(several, steps_per_execution=3)  # told of steps 3 and 6 only
+    assert several.counts == [0, 3, 6]
 
 
 def test_strip_and_gif_show_the_whole_training(tmp_path):

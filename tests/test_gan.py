@@ -343,11 +343,9 @@ def test_a_variant_overrides_the_objective_and_nothing_else():
 
 
 def test_validation_reports_losses_and_metrics():
-    features = keras.Sequential([keras.Input((2,)), keras.layers.Identity()])
-    probabilities = keras.layers.Dense(2, activation="softmax")(features.output)
-    extractor = metrics.Features(
-        keras.Model(features.input, [features.output, probabilities]), "points"
-    )
+    points = keras.Input((2,))
+    outputs = [keras.layers.Identity()(points), keras.layers.Softmax()(points)]
+    extractor = metrics.Features(keras.Model(points, outputs), "points")
     model = compiled(small_gan(), metrics=[metrics.FrechetDistance(extractor)])
     history = model.fit(
         images(64, (2,)), validation_data=images(64, (2,), seed=1), epochs=2, verbose=0
@@ -376,6 +374,11 @@ def test_mixed_precision_trains_and_generates_float32():
 # --- refusals ---
 
 
+def identity(shape):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, keras.layers.Identity()(inputs))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -388,8 +391,8 @@ def test_mixed_precision_trains_and_generates_float32():
         ({"discriminator_steps": 0}, "discriminator_steps: got 0"),
         ({"ema_momentum": 1.0}, "ema_momentum: got 1.0"),
         ({"generator": linear_critic([1, 1])}, "generator: takes latents"),
-        ({"discriminator": keras.Sequential([keras.Input((3,))])}, "discriminator: takes images"),
-        ({"discriminator": keras.Sequential([keras.Input((2,))])}, "discriminator: gives logits"),
+        ({"discriminator": identity((3,))}, "discriminator: takes images"),
+        ({"discriminator": identity((2,))}, "discriminator: gives logits"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -1,5 +1,6 @@
 """Pictures and progress during `fit`."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -24,11 +25,11 @@ class SampleGrid(keras.callbacks.Callback):
         log_dir: folder of TensorBoard logs, for the pictures (`keras.callbacks.TensorBoard` with
             the same folder adds the losses).
         seed: seed of the fixed noise.
-        display: show the newest picture in the notebook.
+        display: show the newest picture, where this runs in a notebook.
     """
 
     def __init__(
-        self, n=16, every=1, unit="epoch", folder=None, log_dir=None, seed=0, display=False
+        self, n=16, every=1, unit="epoch", folder=None, log_dir=None, seed=0, display=True
     ):
         super().__init__()
         if unit not in ("epoch", "step"):
@@ -72,7 +73,7 @@ class SampleGrid(keras.callbacks.Callback):
             with self.writer.as_default():
                 tf.summary.image("samples", plots.tile(images, columns)[None], step=count)
             self.writer.flush()
-        if self.display:
+        if self.display and _in_notebook():
             from IPython.display import display
 
             figure = plots.grid(images, columns, title=f"{self.unit} {count}")
@@ -103,6 +104,11 @@ class SampleGrid(keras.callbacks.Callback):
         durations = [int(seconds * 1000)] * (len(frames) - 1) + [2000]
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
         return Path(path)
+
+
+def _in_notebook():
+    ipython = sys.modules.get("IPython")  # imported by every kernel
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 class TimeLimit(keras.callbacks.Callback):

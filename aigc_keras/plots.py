@@ -16,6 +16,7 @@ STYLE = {
     "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "axes.titlesize": 14,
     "figure.dpi": 100,
     "font.size": 14,
     "grid.alpha": 0.3,
@@ -116,13 +117,14 @@ def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", tit
 
 def points(real, fakes, labels, limit=1.1):
     """2-D points (N, 2): each of `fakes` (orange) over `real` (grey), one panel each."""
-    fig, axes = figure(columns=len(fakes), size=(3.4, 3.7))
+    fig, axes = figure(columns=len(fakes), size=(3.5, 4.1))
     for axis, fake, label in zip(axes[0], fakes, labels, strict=True):
         axis.scatter(*np.asarray(real).T, s=3, color="#999999", label="real")
         axis.scatter(*np.asarray(fake).T, s=3, color=COLORS[1], label="generated")
         axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=label)
         axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-    axes[0, 0].legend(loc="center", markerscale=4, fontsize=12, handletextpad=0.1)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=2, markerscale=4)
     return fig
 
 

@@ -69,7 +69,7 @@ def mlpgan(**kwargs):
 MODELS = (
     Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64),
     Model("MLPGAN 28 px", mlpgan, "fashion_mnist", "train[:59968]", 64),
-    Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 50}),
+    Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 10}),
 )
 
 SETTINGS = (  # label, arguments of the model, arguments of compile()

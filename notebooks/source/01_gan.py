@@ -303,7 +303,7 @@ print(f"{time.time() - start:.0f} s")
 
 # %% tags=["nbval-ignore-output"]
 train = ak.datasets.load("fashion_mnist", f"train[:{n_train}]", batch_size=16, seed=0)
-steps = pick(20, 1500, 375_000)
+steps = pick(20, 1200, 375_000)
 progress = ak.callbacks.SampleGrid(n=16, every=steps // 5, unit="step")
 dcgan.compile()
 start = time.time()
@@ -396,12 +396,14 @@ evaluate("conditional DCGAN", conditional.generate(n_samples, seed=0))
 
 # %% [markdown]
 # Is the averaging of the weights worth its few lines? The same model, the same noise, but the trained
-# generator itself instead of its average:
+# generator itself instead of its average. Look at recall, and compare the distances with their errors:
 
 # %% tags=["nbval-ignore-output"]
 latents = conditional.sample_latents(n_samples, seed=0)
 raw = conditional.generator.predict([latents, np.arange(n_samples) % 10], batch_size=250, verbose=0)
 evaluate("the same without EMA", raw)
+with_ema, without = scores["conditional DCGAN"], scores["the same without EMA"]
+assert ak.profile.name() == "fast" or with_ema.recall > without.recall
 
 # %% tags=["nbval-ignore-output"]
 asked = np.repeat(np.arange(10), 12)
@@ -462,7 +464,7 @@ shown = [
 distances = [scores[name].frechet for name in shown]
 for name, score in scores.items():
     print(f"{name:20s} {score}")
-assert ak.profile.name() == "fast" or distances[:5] == sorted(distances[:5])
+assert ak.profile.name() == "fast" or distances == sorted(distances)
 ak.plots.bars(
     distances,
     [scores[name].frechet_error for name in shown],
@@ -472,6 +474,10 @@ ak.plots.bars(
 )
 
 # %% [markdown]
+# The MLP-GAN ends behind the Gaussian, which is no network at all: its garments have the right outline
+# and noise in every pixel, and after so few steps it knows only some of them. Without the two
+# neighbours that bound it, its number would have told us nothing.
+#
 # ### Other pictures, the same lines
 #
 # `DCGAN` also takes 32 and 64 pixels and colour. Here are 64-pixel emoji with their captions. Learning

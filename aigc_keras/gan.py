@@ -164,9 +164,9 @@ class GAN(keras.Model):
             generator_optimizer, discriminator_optimizer: by default Adam, 4e-4, beta_1 0.5.
             metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
                 `evaluate` and validation, never in a training step.
-            jit_compile: XLA; off by default. `make bench` measures it: on two cores DCGAN and the
-                small MLPGAN are slower with it. An MLPGAN of 28 px is faster (66 against 55 steps/s),
-                but XLA compiles again for a short last batch.
+            jit_compile: XLA; off by default, because `make bench` measures DCGAN and the small
+                MLPGAN to be slower with it on two cores. An MLPGAN of 28 px is faster (66 against
+                55 steps/s), but XLA compiles again for a short last batch.
         """
         super().compile(
             optimizer=generator_optimizer or self.default_optimizer(),

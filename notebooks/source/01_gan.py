@@ -389,7 +389,7 @@ start = time.time()
 # A short "epoch" of a fifth of the data, so that the curves have more than two points.
 fifth = n_train // 16 // 5
 history = conditional.fit(
-    labelled.repeat(), steps_per_epoch=fifth, epochs=pick(1, 6, 500), verbose=2
+    labelled.repeat(), steps_per_epoch=fifth, epochs=pick(1, 7, 500), verbose=2
 )
 print(f"{time.time() - start:.0f} s")
 evaluate("conditional DCGAN", conditional.generate(n_samples, seed=0))

@@ -117,7 +117,7 @@ class TimeLimit(keras.callbacks.Callback):
     The first step, which builds the graph, is not counted. `seconds` holds the time that was used.
 
     Args:
-        limit: seconds, > 0.
+        limit: seconds, >= 0.
     """
 
     def __init__(self, limit):

@@ -363,7 +363,7 @@ evaluate("Wasserstein", wgan.generate(n_samples, seed=0))
 assert ak.profile.name() == "fast" or scores["DCGAN"].frechet < scores["Wasserstein"].frechet
 
 # %% [markdown]
-# In so short a time the plain objective wins: it takes several times as many generator steps. The
+# In so short a time the plain objective wins: it takes more than twice as many generator steps. The
 # Wasserstein loss has another merit: it is a distance, so it falls while samples improve, and its
 # penalty keeps the discriminator from becoming too sure. That was the cure in section 2.
 

@@ -7,12 +7,25 @@ trained against the other (Goodfellow et al. 2014, arXiv:1406.2661).
 import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.callbacks import NaNGuard
-from aigc_keras.guards import check_data, check_number
+from aigc_keras.guards import (
+    check_choice,
+    check_data,
+    check_labels,
+    check_latents,
+    check_number,
+)
+from aigc_keras.shared import (
+    compiled,
+    guarded,
+    in_batches,
+    join,
+    load_seed_states,
+    restored,
+    save_seed_states,
+)
 
 # --- objectives: (real_logits, fake_logits, label_smoothing) -> (discriminator, generator) loss ---
 
@@ -96,8 +109,6 @@ class GAN(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective: got {objective!r}, accepted are {', '.join(OBJECTIVES)}.")
         if label_smoothing and objective not in SMOOTHABLE:
             raise ValueError(
                 f"label_smoothing: got {label_smoothing} with objective {objective!r}, which has "
@@ -109,7 +120,7 @@ class GAN(keras.Model):
         if discriminator_steps is None:
             discriminator_steps = 3 if is_wasserstein else 1
         self.latent_dim = check_number("latent_dim", latent_dim, low=1, integer=True)
-        self.objective = objective
+        self.objective = check_choice("objective", objective, OBJECTIVES)
         self.label_smoothing = check_number("label_smoothing", label_smoothing, low=0, below=1)
         self.gradient_penalty = check_number("gradient_penalty", gradient_penalty, low=0)
         self.discriminator_steps = check_number(
@@ -129,10 +140,7 @@ class GAN(keras.Model):
         self.discriminator_loss_tracker = keras.metrics.Mean(name="discriminator_loss")
         self.generator_loss_tracker = keras.metrics.Mean(name="generator_loss")
         self.built = True
-        latents, *conditions = (tf.TensorSpec(x.shape, x.dtype) for x in generator.inputs)
-        self._decode_batch = tf.function(
-            lambda inputs: self(inputs, training=False), input_signature=[join(latents, conditions)]
-        )
+        self._decode_batch = compiled(generator, lambda inputs: self(inputs, training=False))
 
     def _check_networks(self):
         takes = tuple(self.generator.inputs[0].shape[1:])
@@ -265,10 +273,7 @@ class GAN(keras.Model):
     def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
         check_data(x, self.image_shape)
-        if shuffle is None:
-            shuffle = not isinstance(x, tf.data.Dataset)  # Keras warns: a dataset shuffles itself
-        callbacks = [NaNGuard(), *(callbacks or [])]
-        return super().fit(x, *args, callbacks=callbacks, shuffle=shuffle, **kwargs)
+        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""
@@ -325,30 +330,16 @@ class GAN(keras.Model):
 
     def decode(self, latents, *conditions, batch_size=256):
         """Images for given latents of shape (n, latent_dim), in batches of `batch_size`."""
-        latents = ops.convert_to_tensor(latents, "float32")
-        if latents.shape[1:] != (self.latent_dim,):
-            raise ValueError(
-                f"latents: got shape {tuple(latents.shape)}, accepted is (n, {self.latent_dim})."
-            )
-        images = []
-        for i in range(0, latents.shape[0], batch_size):
-            latents_i, *conditions_i = (x[i : i + batch_size] for x in (latents, *conditions))
-            images.append(self._decode_batch(join(latents_i, conditions_i)).numpy())
-        return np.concatenate(images)
+        latents = check_latents(latents, self.latent_dim)
+        return in_batches(self._decode_batch, latents, conditions, batch_size)
 
     # --- saving ---
 
-    def seed_states(self):
-        return [v for v in self.variables if v.path.endswith("seed_generator_state")]
-
     def save_own_variables(self, store):
-        # Keras saves weights and optimizers, but not where the random numbers stand.
-        for i, state in enumerate(self.seed_states()):
-            store[str(i)] = state.numpy()
+        save_seed_states(self, store)
 
     def load_own_variables(self, store):
-        for i, state in enumerate(self.seed_states()):
-            state.assign(store[str(i)])
+        load_seed_states(self, store)
 
     def get_config(self):
         return {
@@ -366,9 +357,7 @@ class GAN(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        networks = ("generator", "discriminator")
-        restored = {k: keras.saving.deserialize_keras_object(config[k]) for k in networks}
-        return cls(**{**config, **restored})
+        return cls(**restored(config, "generator", "discriminator"))
 
     def get_compile_config(self):
         if not self.compiled:
@@ -384,11 +373,6 @@ class GAN(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-
-
-def join(inputs, conditions):
-    """The inputs of a network: a tensor, or a list where there are conditions such as labels."""
-    return [inputs, *conditions] if conditions else inputs
 
 
 # --- networks ---
@@ -605,16 +589,8 @@ class ConditionalGAN(GAN):
     def generate(self, n, labels=None, seed=None, batch_size=256):
         """`n` images of the classes `labels`: one class, one for each image, or all in turn."""
         n = check_number("n", n, low=1, integer=True)
-        labels = np.arange(n) % self.num_classes if labels is None else np.asarray(labels)
-        if labels.ndim == 0:
-            labels = np.full(n, labels)
-        good = labels.shape == (n,) and np.issubdtype(labels.dtype, np.integer)
-        if not good or labels.min() < 0 or labels.max() >= self.num_classes:
-            raise ValueError(
-                f"labels: got {labels!r}, accepted are {n} integers in [0, {self.num_classes})."
-            )
-        latents = self.sample_latents(n, seed)
-        return self.decode(latents, labels.astype("int32"), batch_size=batch_size)
+        labels = check_labels(labels, n, self.num_classes)
+        return self.decode(self.sample_latents(n, seed), labels, batch_size=batch_size)
 
     def get_config(self):
         config = super().get_config()

@@ -16,8 +16,15 @@ def check_number(name, value, low, below=None, integer=False):
     return value
 
 
+def check_choice(name, value, choices):
+    """`value` if it is one of `choices`, otherwise a ValueError that names the argument."""
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}, accepted are {', '.join(choices)}.")
+    return value
+
+
 def check_images(name, images, image_shape):
-    """Refuse images that are not floats of `image_shape` in [-1, 1].
+    """`images`, unless they are not floats of `image_shape` in [-1, 1].
 
     Raises:
         ValueError: wrong shape, integer type, NaN, or values outside [-1, 1].
@@ -29,12 +36,38 @@ def check_images(name, images, image_shape):
     if not dtype.is_floating:
         raise ValueError(f"{name}: got {dtype.name}, {accepted}; try images / 127.5 - 1.")
     if isinstance(images, tf.TensorSpec):
-        return
+        return images
     if len(images) == 0:
         raise ValueError(f"{name}: got no images at all, {accepted}.")
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
     if np.isnan(low) or np.isnan(high) or low < -1.001 or high > 1.001:
         raise ValueError(f"{name}: got values from {low:g} to {high:g}, {accepted}.")
+    return images
+
+
+def check_latents(latents, latent_dim):
+    """`latents` as a float32 array (n, latent_dim), or a ValueError."""
+    latents = np.asarray(latents, "float32")
+    if latents.shape[1:] != (latent_dim,):
+        raise ValueError(f"latents: got shape {latents.shape}, accepted is (n, {latent_dim}).")
+    return latents
+
+
+def check_labels(labels, n, num_classes):
+    """Labels (n,), int32: of one class, of one class each, or by default of all classes in turn.
+
+    Raises:
+        ValueError: they are not integers in [0, num_classes), or not `n`.
+    """
+    labels = np.arange(n) % num_classes if labels is None else np.asarray(labels)
+    if labels.ndim == 0:
+        labels = np.full(n, labels)
+    good = labels.shape == (n,) and np.issubdtype(labels.dtype, np.integer)
+    if not good or labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"labels: got {labels!r}, accepted are {n} integers in [0, {num_classes})."
+        )
+    return labels.astype("int32")
 
 
 def check_data(data, image_shape, n_parts=1):

@@ -41,8 +41,19 @@ from aigc_keras import (  # noqa: E402
     metrics,
     plots,
     profile,
+    vae,
 )
 from aigc_keras.plots import show  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = ["callbacks", "checkpoints", "datasets", "gan", "metrics", "plots", "profile", "show"]
+__all__ = [
+    "callbacks",
+    "checkpoints",
+    "datasets",
+    "gan",
+    "metrics",
+    "plots",
+    "profile",
+    "show",
+    "vae",
+]

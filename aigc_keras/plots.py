@@ -128,6 +128,22 @@ def points(real, fakes, labels, limit=1.1):
     return fig
 
 
+def latent_map(latents, labels, names):
+    """Latents (N, 2), coloured by their labels (N,), the name of each class at its median."""
+    import matplotlib.pyplot as plt
+
+    fig, axes = figure(size=(8.0, 7.0))
+    axis = axes[0, 0]
+    colors = plt.get_cmap("tab10")
+    for k, name in enumerate(names):
+        mine = latents[labels == k]
+        axis.scatter(*mine.T, s=4, alpha=0.6, color=colors(k % 10))
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colors(k % 10), "pad": 2}
+        axis.text(*np.median(mine, axis=0), name, ha="center", va="center", fontsize=12, bbox=box)
+    axis.set(xlabel="latent 1", ylabel="latent 2", aspect="equal")
+    return fig
+
+
 def bars(values, errors, labels, ylabel, title=None):
     """One bar a label, with its error bar and its number."""
     fig, axes = figure(size=(1.5 * len(values) + 1.5, 4.2))

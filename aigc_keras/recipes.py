@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from aigc_keras import checkpoints, datasets, gan, metrics
+from aigc_keras import checkpoints, datasets, gan, metrics, vae
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 SEED = 0
@@ -64,6 +64,30 @@ def train_conditional_gan(fit, epochs=20):
     return model, score(model)
 
 
+def train_vae_2d(fit):
+    """Chapter 02's VAE with two latent dimensions."""
+    return train_vae(fit, latent_dim=2)
+
+
+def train_vae_16d(fit):
+    """Chapter 02's VAE with 16 latent dimensions."""
+    return train_vae(fit, latent_dim=16)
+
+
+def train_vae(fit, latent_dim, epochs=40):
+    """Networks of twice the lesson's width, at a rate that falls to zero."""
+    train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED)
+    model = vae.VAE((28, 28, 1), latent_dim=latent_dim, width=32, hidden=512)
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(train))
+    model.compile(keras.optimizers.Adam(schedule))
+    fit(model, train, epochs)
+    test, _ = datasets.arrays("fashion_mnist", "test")
+    results = model.evaluate(test, batch_size=500, verbose=0, return_dict=True)
+    facts = {name: round(results[name], 2) for name in ("negative_elbo", "kl_divergence")}
+    bound = model.log_likelihood(test[:1000], n_samples=64, seed=SEED).mean()
+    return model, {**facts, "log_likelihood_bound": round(float(bound), 2), **score(model)}
+
+
 def score(model):
     """Frechet distance and the rest of 10,000 samples against the 10,000 test images."""
     features = metrics.fashion_features()
@@ -75,6 +99,8 @@ def score(model):
 RECIPES = {
     "classifier_fashion_mnist": train_classifier,
     "conditional_gan_fashion_mnist": train_conditional_gan,
+    "vae_2d_fashion_mnist": train_vae_2d,
+    "vae_16d_fashion_mnist": train_vae_16d,
 }
 
 

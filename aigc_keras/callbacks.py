@@ -114,21 +114,31 @@ def _in_notebook():
 class TimeLimit(keras.callbacks.Callback):
     """Stop after so many seconds of training: a fair budget for models of different speed.
 
-    The first step, which builds the graph, is not counted. `seconds` holds the time that was used.
+    Afterwards `steps` says how many training steps took `seconds`; at least one is counted.
 
     Args:
         limit: seconds, >= 0.
+        skip: how many first steps, >= 1, are not counted: they build the graph.
     """
 
-    def __init__(self, limit):
+    def __init__(self, limit, skip=1):
         super().__init__()
         self.limit = check_number("limit", limit, low=0)
-        self.start, self.seconds = None, 0.0
+        self.skip = check_number("skip", skip, low=1, integer=True)
+        self.start, self.seconds, self.steps = None, 0.0, 0
+        self.step = self.epoch_start = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch_start = self.step
 
     def on_train_batch_end(self, batch, logs=None):
+        # With `steps_per_execution`, Keras calls this for the last of several steps.
+        self.step = self.epoch_start + batch + 1
         if self.start is None:
-            self.start = time.perf_counter()
-        self.seconds = time.perf_counter() - self.start
+            if self.step >= self.skip:
+                self.start, self.first = time.perf_counter(), self.step
+            return
+        self.seconds, self.steps = time.perf_counter() - self.start, self.step - self.first
         if self.seconds >= self.limit:
             self.model.stop_training = True
 

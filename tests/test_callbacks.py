@@ -1,5 +1,8 @@
 """Pictures appear when asked for, in every place, and always from the same noise."""
 
+import time
+
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -57,12 +60,46 @@ def test_bad_arguments_are_named(arguments):
         callbacks.SampleGrid(**arguments)
 
 
-def test_time_limit_stops_in_the_middle_of_an_epoch():
+def small_gan(**kwargs):
     model = gan.MLPGAN((2,), latent_dim=3, generator_widths=(8,), discriminator_widths=(8,))
-    model.compile()
+    model.compile(**kwargs)
+    return model
+
+
+def test_time_limit_stops_in_the_middle_of_an_epoch():
+    model = small_gan()
     limit = callbacks.TimeLimit(0.2)
     data = np.zeros((400_000, 2), "float32")
     history = model.fit(data, batch_size=8, epochs=3, callbacks=[limit], verbose=0)
     assert 0.2 <= limit.seconds < 5
     assert len(history.epoch) == 1
     assert int(model.optimizer.iterations) < 50_000
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 5])
+def test_time_limit_counts_the_steps_of_all_epochs_but_the_first_ones(steps_per_execution):
+    model = small_gan(steps_per_execution=steps_per_execution)
+    limit = callbacks.TimeLimit(0.3, skip=10)
+    data = np.zeros((160, 2), "float32")  # 20 steps an epoch
+    history = model.fit(data, batch_size=8, epochs=10_000, callbacks=[limit], verbose=0)
+    assert 1 < len(history.epoch) < 10_000
+    assert limit.steps == int(model.optimizer.iterations) - 10
+
+
+def test_time_limit_times_at_least_one_step_and_leaves_the_skipped_ones_out():
+    class SlowStart(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            time.sleep(0.3 if batch < 3 else 0)
+
+    limit = callbacks.TimeLimit(0, skip=3)
+    data = np.zeros((80, 2), "float32")
+    small_gan().fit(data, batch_size=8, callbacks=[SlowStart(), limit], verbose=0)
+    assert limit.steps == 1
+    assert 0 < limit.seconds < 0.3
+
+
+@pytest.mark.parametrize("arguments", [{"limit": -1}, {"limit": 1, "skip": 0}])
+def test_bad_arguments_of_the_time_limit_are_named(arguments):
+    *_, name = arguments
+    with pytest.raises(ValueError, match=f"{name}: got"):
+        callbacks.TimeLimit(**arguments)

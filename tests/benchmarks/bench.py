@@ -1,7 +1,9 @@
 """How fast do the models train on this machine, and with which settings? Run by `make bench`.
 
 All settings are measured in turn, again and again, so that a slow minute of the machine hits all of
-them alike. Prints one table and writes the numbers to `data/benchmarks.json`.
+them alike. With `--race SECONDS` it runs the races of `races.py` instead: how good do the models
+get in the same training time? Prints tables and puts the numbers into its own part of
+`data/benchmarks.json`.
 
 The rows of PyTorch need torch, which the course does not install: set the environment variable
 TORCH_PYTHON to a Python interpreter that has it, for example to `torch/bin/python` after
@@ -28,6 +30,7 @@ import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 import keras
 import numpy as np
 import tensorflow as tf
+from races import RACES, fit_for, run
 
 OUTPUT = Path(__file__).resolve().parents[2] / "data" / "benchmarks.json"
 SEED = 0
@@ -43,6 +46,7 @@ class Model:
     split: str  # whole batches only: XLA would compile the short last one separately
     batch_size: int
     compile: dict = field(default_factory=dict)
+    torch: str = ""  # its name in `torch_models.py`, if it is there
 
 
 def ring_gan(**kwargs):
@@ -66,10 +70,15 @@ def mlpgan(**kwargs):
     return ak.gan.MLPGAN((28, 28, 1), **kwargs)
 
 
+def vae(**kwargs):
+    return ak.vae.VAE((28, 28, 1), latent_dim=16, **kwargs)
+
+
 MODELS = (
-    Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64),
+    Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64, torch="DCGAN"),
     Model("MLPGAN 28 px", mlpgan, "fashion_mnist", "train[:59968]", 64),
     Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 10}),
+    Model("VAE 28 px", vae, "fashion_mnist", "train[:59968]", 64, torch="VAE"),
 )
 
 SETTINGS = (  # label, arguments of the model, arguments of compile()
@@ -112,33 +121,6 @@ class Row:
 # --- Keras ---
 
 
-class StopAfter(keras.callbacks.Callback):
-    """Stop after some seconds of training, not counting the first 10 steps, which trace.
-
-    Afterwards `steps` and `elapsed` say how many steps took how many seconds.
-    """
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.seconds, self.start = seconds, None
-
-    def on_train_batch_end(self, batch, logs=None):
-        now = time.perf_counter()
-        if self.start is None:
-            if batch + 1 >= 10:
-                self.start, self.skipped = now, batch + 1
-        elif now - self.start >= self.seconds:
-            self.steps, self.elapsed = batch + 1 - self.skipped, now - self.start
-            self.model.stop_training = True
-
-
-def fit_for(model, data, seconds):
-    """Train through `fit`, as a student does; returns (steps, seconds) without the first steps."""
-    timer = StopAfter(seconds)
-    model.fit(data.repeat(), steps_per_epoch=10**9, verbose=0, callbacks=[timer])
-    return timer.steps, timer.elapsed
-
-
 def training_rows(model):
     job = f"{model.name}, batch {model.batch_size}: training steps/s"
     data = ak.datasets.load(model.dataset, model.split, model.batch_size, seed=SEED)
@@ -154,8 +136,8 @@ def training_rows(model):
             label += f" (XLA {'on' if xla else 'off'})"
 
         def measure(seconds, network=network):
-            steps, elapsed = fit_for(network, data, seconds)
-            return steps / elapsed
+            timer = fit_for(network, data, seconds)
+            return timer.steps / timer.seconds
 
         yield Row(job, label, measure, jit_compile=xla)
 
@@ -177,7 +159,7 @@ def generation_row():
 
 
 class Torch:
-    """`dcgan_torch.py` in a process of its own, which answers one question at a time."""
+    """`torch_models.py` in a process of its own, which answers one question at a time."""
 
     def __init__(self):
         here = sys.executable if importlib.util.find_spec("torch") else None
@@ -185,7 +167,7 @@ class Torch:
         self.process, self.version = None, None
         if python:
             self.process = subprocess.Popen(
-                [python, Path(__file__).with_name("dcgan_torch.py")],
+                [python, Path(__file__).with_name("torch_models.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -198,11 +180,11 @@ class Torch:
             raise RuntimeError(f"{self.process.args} ended, see above.")
         return line
 
-    def rows(self, job):
+    def rows(self, model, job):
         for precision in ("float32", "bfloat16"):
 
             def measure(seconds, precision=precision):
-                self.process.stdin.write(f"{precision} {seconds}\n")
+                self.process.stdin.write(f"{model} {precision} {seconds}\n")
                 self.process.stdin.flush()
                 return float(self.answer())
 
@@ -253,61 +235,12 @@ def judge(model, rows):
     )
 
 
-def race(seconds):
-    """Three GANs train for the same time, one after the other; which comes closest to the data?"""
-    features = ak.metrics.fashion_features()
-    test = features.extract(ak.datasets.arrays("fashion_mnist", "test")[0])
-
-    def plain():
-        model = dcgan(latent_dim=100, ema_momentum=0.0)
-        adam = (keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2))
-        model.compile(*adam, jit_compile=False)
-        return model
-
-    def ours():
-        model = dcgan()
-        model.compile()
-        return model
-
-    def conditional():
-        model = ak.gan.ConditionalGAN((28, 28, 1), num_classes=10)
-        model.compile()
-        return model
-
-    contestants = (
-        ("plain DCGAN: conv 64-128, Adam 2e-4, batch 64, no EMA", plain, 64, False),
-        ("DCGAN at its defaults, batch 16", ours, 16, False),
-        ("ConditionalGAN at its defaults, batch 16", conditional, 16, True),
-    )
-    results = []
-    for setting, build, batch_size, labels in contestants:
-        print(f"race: {setting}", file=sys.stderr, flush=True)
-        keras.utils.set_random_seed(SEED)
-        model = build()
-        data = ak.datasets.load("fashion_mnist", batch_size=batch_size, seed=SEED, labels=labels)
-        steps, elapsed = fit_for(model, data, seconds)
-        score = ak.metrics.evaluate_samples(model.generate(10_000, seed=SEED), test, features)
-        results.append(
-            {
-                "setting": setting,
-                "steps": steps,
-                "seconds": elapsed,
-                "frechet": score.frechet,
-                "frechet_error": score.frechet_error,
-                "features": score.features,
-            }
-        )
-    for result in results:
-        result["relative_to_plain"] = result["frechet"] / results[0]["frechet"]
-    return results
-
-
 def peak_memory_gib():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes or KiB
 
 
-def machine(torch_version):
+def machine():
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
@@ -323,7 +256,6 @@ def machine(torch_version):
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
-        "torch": torch_version,
     }
 
 
@@ -334,7 +266,7 @@ def number(value):
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def table(rows, memory, raced):
+def table(rows, memory):
     lines = [
         "| measured | setting | median | lowest to highest | relative to the first |",
         "|---|---|---|---|---|",
@@ -350,20 +282,63 @@ def table(rows, memory, raced):
         lines.append(
             f"| {row.job} | {row.setting} | {number(row.median)} | {spread} | {relative} |"
         )
-    for result in raced:
-        job = f"Frechet distance after {result['seconds']:.0f} s of training"
-        setting = f"{result['setting']}, {result['steps']:,} steps, {result['features']}"
-        value = f"{result['frechet']:.2f} ± {result['frechet_error']:.2f}"
-        lines.append(f"| {job} | {setting} | {value} | | {result['relative_to_plain']:.2f} |")
     lines.append(f"| peak memory of the Keras process, GiB | all of the above | {memory:.2f} | | |")
     return "\n".join(lines)
 
 
-def write(path, report):
+def race_table(results):
+    """A line for each contestant; after the mean over several seeds stand all values."""
+    names = list(next((r["scores"] for r in results if r["scores"]), {}))
+    lines = [f"| setting | {' | '.join(names)} | failed |", "|---" * (len(names) + 2) + "|"]
+    for result in results:
+        cells = [race_cell(result["scores"].get(name)) for name in names]
+        failed = "; ".join(result["failed"])
+        lines.append(f"| {result['setting']} | {' | '.join(cells)} | {failed} |")
+    return "\n".join(lines)
+
+
+def race_cell(score):
+    if score is None:
+        return ""
+    mean, *values = (
+        f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        for value in (score["mean"], *score["values"])
+    )
+    return f"{mean} ({', '.join(values)})" if len(values) > 1 else mean
+
+
+def write(report):
     """All or nothing: an interrupted run leaves the old numbers."""
-    partial = path.with_name(path.name + ".partial")
+    partial = OUTPUT.with_name(OUTPUT.name + ".partial")
     partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    os.replace(partial, OUTPUT)
+    print(f"\nWritten to {OUTPUT.name}.")
+
+
+def measure_speed(quick):
+    """The part of the report that says how fast the models train."""
+    seconds, repeats = (0.2, 2) if quick else (1.5, 5)
+    facts = machine()
+    torch = Torch()
+    # A job's rows stand together, so that what is compared is also measured back to back.
+    rows = []
+    for model in MODELS:
+        rows += training_rows(model)
+        if model.torch:
+            rows += torch.rows(model.torch, rows[-1].job)
+    rows.append(generation_row())
+    measure_all(rows, seconds, repeats)
+    torch.close()
+    memory = peak_memory_gib()
+
+    verdicts = [judge(model, rows) for model in MODELS]
+    print(table(rows, memory), "", *verdicts, sep="\n")
+    return {
+        "machine": facts | {"torch": torch.version},
+        "rows": [row.numbers() for row in rows],
+        "jit_compile": verdicts,
+        "peak_memory_gib": memory,
+    }
 
 
 def main():
@@ -373,40 +348,31 @@ def main():
         "--race",
         type=float,
         metavar="SECONDS",
-        help="also train a plain DCGAN and ours for so long each, and compare the images (180)",
+        help="instead, train models of several kinds for so long each and compare them (180)",
+    )
+    parser.add_argument(
+        "races", nargs="*", metavar="RACE", help=f"only these of the races: {', '.join(RACES)}"
     )
     arguments = parser.parse_args()
-    seconds, repeats = (0.2, 2) if arguments.quick else (1.5, 5)
+    if unknown := set(arguments.races) - set(RACES):
+        parser.error(f"RACE: got {', '.join(unknown)}, accepted are {', '.join(RACES)}.")
 
-    keras.utils.set_random_seed(SEED)
-    torch = Torch()
-    facts = machine(torch.version)
-    if facts["load_average_before"] > 0.5:
+    if os.getloadavg()[0] > 0.5:
         print("Other programs are busy on this machine: do not trust the numbers.", file=sys.stderr)
-    # A job's rows stand together, so that what is compared is also measured back to back.
-    rows = []
-    for model in MODELS:
-        rows += training_rows(model)
-        if model.build is dcgan:
-            rows += torch.rows(rows[-1].job)
-    rows.append(generation_row())
-    measure_all(rows, seconds, repeats)
-    torch.close()
-    raced = race(arguments.race) if arguments.race else []
-    memory = peak_memory_gib()
-
-    verdicts = [judge(model, rows) for model in MODELS]
-    print(table(rows, memory, raced), "", *verdicts, sep="\n")
-    report = {
-        "machine": facts,
-        "rows": [row.numbers() for row in rows],
-        "jit_compile": verdicts,
-        "race": raced,
-        "peak_memory_gib": memory,
-    }
-    if not arguments.quick:
-        write(OUTPUT, report)
-        print(f"\nWritten to {OUTPUT.name}.")
+    keras.utils.set_random_seed(SEED)
+    report = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
+    if not arguments.race:
+        report |= measure_speed(arguments.quick)
+        if not arguments.quick:
+            write(report)
+        return
+    facts = machine()
+    for name in arguments.races or RACES:
+        results = run(RACES[name], arguments.race, max_seeds=1 if arguments.quick else None)
+        print(f"\n{name}\n\n{race_table(results)}", flush=True)
+        report.setdefault("races", {})[name] = {"machine": facts, "results": results}
+        if not arguments.quick:
+            write(report)  # after each race: all of them take more than an hour
 
 
 if __name__ == "__main__":

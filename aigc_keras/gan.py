@@ -579,7 +579,7 @@ class ConditionalGAN(GAN):
         self.num_classes = num_classes
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        check_data(x if y is None else (x, y), self.image_shape, n_parts=2)
+        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
         return super().fit(x, y, *args, **kwargs)
 
     def unpack(self, data):

@@ -5,15 +5,16 @@ import numpy as np
 import tensorflow as tf
 
 
-def check_number(name, value, low, below=None, integer=False):
-    """`value` if low <= value (< below), otherwise a ValueError that names the argument."""
+def check_number(name, value, low, below=float("inf"), integer=False):
+    """`value` as int or float if low <= value < below, otherwise a ValueError that names it."""
     kind = (int, np.integer) if integer else (int, float, np.integer, np.floating)
     good = isinstance(value, kind) and not isinstance(value, bool)
-    if not good or not value >= low or (below is not None and not value < below):
+    if not good or not low <= value < below:
         accepted = f"{'an integer' if integer else 'a number'} >= {low}"
-        accepted += "" if below is None else f" and < {below}"
+        accepted += "" if np.isinf(below) else f" and < {below}"
         raise ValueError(f"{name}: got {value!r}, accepted is {accepted}.")
-    return value
+    # NumPy's numbers cannot be written into a saved model's configuration.
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_choice(name, value, choices):
@@ -70,26 +71,28 @@ def check_labels(labels, n, num_classes):
     return labels.astype("int32")
 
 
-def check_data(data, image_shape, n_parts=1):
+def check_data(data, image_shape, num_classes=None):
     """Refuse training data before the first step; of a `tf.data.Dataset`, look at one batch.
 
-    `data` holds images, or with `n_parts=2` (images, labels). A Python generator cannot be looked
+    `data` holds images, or with `num_classes` (images, labels). A Python generator cannot be looked
     at without using it up: it passes.
     """
     if isinstance(data, tf.data.Dataset):
-        _check_parts(data.element_spec, image_shape, n_parts)
+        _check_parts(data.element_spec, image_shape, num_classes)
         batch = next(iter(data.take(1)), None)
         if batch is None:
             raise ValueError("x: got an empty dataset, accepted is at least one batch.")
-        _check_parts(batch, image_shape, n_parts)
+        _check_parts(batch, image_shape, num_classes)
     elif isinstance(data, keras.utils.PyDataset):
-        _check_parts(data[0], image_shape, n_parts)
+        _check_parts(data[0], image_shape, num_classes)
     elif isinstance(data, np.ndarray | tf.Tensor | tuple | list):
-        _check_parts(data, image_shape, n_parts)
+        _check_parts(data, image_shape, num_classes)
 
 
-def _check_parts(batch, image_shape, n_parts):
+def _check_parts(batch, image_shape, num_classes):
     parts = batch if isinstance(batch, tuple | list) else (batch,)
-    if len(parts) < n_parts:
+    if num_classes and len(parts) < 2:
         raise ValueError("x: got images only, accepted are (images, labels): load(labels=True).")
     check_images("x", parts[0], image_shape)
+    if num_classes and not isinstance(parts[1], tf.TensorSpec):
+        check_labels(np.asarray(parts[1]), len(parts[0]), num_classes)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras.callbacks import NaNGuard
+from aigc_keras.guards import check_number
 
 
 def join(inputs, conditions):
@@ -21,6 +22,9 @@ def guarded(x, callbacks, shuffle):
 
 def in_batches(function, inputs, conditions=(), batch_size=256):
     """`function(join(inputs, conditions))` as NumPy arrays, at most `batch_size` rows at a time."""
+    check_number("batch_size", batch_size, low=1, integer=True)
+    if len(inputs) == 0:
+        raise ValueError("got an empty array, accepted is at least one row.")
     parts = []
     for i in range(0, len(inputs), batch_size):
         first, *others = (x[i : i + batch_size] for x in (inputs, *conditions))

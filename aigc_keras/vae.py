@@ -148,6 +148,15 @@ def code_decoder(image_shape, width=32, code_channels=8, dtype=None):
     return keras.Model(code, outputs, name="decoder")
 
 
+def check_network(name, network, takes, gives):
+    """A ValueError unless `network` turns tensors of the shapes `takes` into those of `gives`."""
+    found = [[tuple(x.shape[1:]) for x in side] for side in (network.inputs, network.outputs)]
+    if found != [takes, gives]:
+        raise ValueError(
+            f"{name}: turns {found[0]} into {found[1]}, accepted is {takes} into {gives}."
+        )
+
+
 def _n_halvings(image_shape):
     """How often the sides can be halved: at least twice, and on while both are even and over 8."""
     good = len(image_shape) == 3 and image_shape[2] in (1, 3)
@@ -237,18 +246,10 @@ class VAE(keras.Model):
         self._log_weights = tf.function(self.log_weights, reduce_retracing=True)
 
     def _check_networks(self):
-        takes, gives = (tuple(x[0].shape[1:]) for x in (self.encoder.inputs, self.encoder.outputs))
-        if takes != self.image_shape or gives != (self.latent_dim,):
-            raise ValueError(
-                f"encoder: turns {takes} into {gives}, accepted is image_shape {self.image_shape} "
-                f"into [mean, log_variance] of shape ({self.latent_dim},)."
-            )
-        takes, gives = (tuple(x[0].shape[1:]) for x in (self.decoder.inputs, self.decoder.outputs))
-        if takes != (self.latent_dim,) or gives != self.image_shape:
-            raise ValueError(
-                f"decoder: turns {takes} into {gives}, accepted is ({self.latent_dim},) into "
-                f"image_shape {self.image_shape}."
-            )
+        labels = [()] if self.num_classes else []
+        latents = (self.latent_dim,)
+        check_network("encoder", self.encoder, [self.image_shape, *labels], [latents, latents])
+        check_network("decoder", self.decoder, [latents, *labels], [self.image_shape])
 
     def compile(self, optimizer=None, metrics=None, jit_compile=False, **kwargs):
         """Choose the optimizer; without arguments, settings that train well on two cores.
@@ -308,7 +309,8 @@ class VAE(keras.Model):
         with tf.GradientTape() as tape:
             log_likelihood, kl = self.elbo_terms(images, conditions, training=True)
             loss = self.objective(log_likelihood, kl, self.warm_beta())
-        gradients = tape.gradient(loss, self.trainable_variables)
+            scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(loss, log_likelihood, kl)
 
@@ -373,7 +375,7 @@ class VAE(keras.Model):
 
     def encode(self, images, *conditions, batch_size=256):
         """(mean, log_variance) of q(z|x), each (n, latent_dim), for images in [-1, 1]."""
-        images = check_images("images", np.asarray(images), self.image_shape)
+        images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
         conditions = self.check_conditions(len(images), conditions)
         return in_batches(self._encode_batch, images, conditions, batch_size)
 
@@ -418,6 +420,7 @@ class VAE(keras.Model):
         """
         n_samples = check_number("n_samples", n_samples, low=1, integer=True)
         means, log_variances = self.encode(images, *conditions, batch_size=batch_size)
+        images = np.asarray(images, "float32")
         conditions = self.check_conditions(len(images), conditions)
         generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
         results = []
@@ -499,18 +502,24 @@ def interpolate_latents(start, end, n, method="spherical"):
     """
     n = check_number("n", n, low=2, integer=True)
     check_choice("method", method, ("spherical", "linear"))
-    t = np.linspace(0, 1, n, dtype="float32")[:, None]
-    start, end = start[:, None], end[:, None]
+    if np.shape(start) != np.shape(end):
+        raise ValueError(
+            f"end: got shape {np.shape(end)}, accepted is that of start, {np.shape(start)}."
+        )
+    t = np.linspace(0, 1, n)[:, None]
+    # In float64: the angle of nearly opposite directions needs its digits.
+    start, end = (np.asarray(x, "float64")[:, None] for x in (start, end))
     line = (1 - t) * start + t * end
     if method == "linear":
-        return line
+        return line.astype("float32")
     lengths = [np.linalg.norm(x, axis=-1, keepdims=True) + 1e-12 for x in (start, end)]
     a, b = start / lengths[0], end / lengths[1]
     angle = np.arccos(np.clip(np.sum(a * b, axis=-1, keepdims=True), -1, 1))
     turns = np.sin(angle) > 1e-4
     sine = np.where(turns, np.sin(angle), 1.0)
     direction = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / sine
-    return np.where(turns, ((1 - t) * lengths[0] + t * lengths[1]) * direction, line)
+    arc = ((1 - t) * lengths[0] + t * lengths[1]) * direction
+    return np.where(turns, arc, line).astype("float32")
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
@@ -531,7 +540,7 @@ class ConditionalVAE(VAE):
         super().__init__(image_shape, **kwargs)
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        check_data(x if y is None else (x, y), self.image_shape, n_parts=2)
+        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
         return super().fit(x, y, *args, **kwargs)
 
     def unpack(self, data):
@@ -592,12 +601,9 @@ class DenoisingAutoencoder(keras.Model):
         self.noise_std = check_number("noise_std", noise_std, low=0)
         self.encoder = encoder or code_encoder(image_shape, width, code_channels, dtype)
         self.decoder = decoder or code_decoder(image_shape, width, code_channels, dtype)
-        takes, gives = (tuple(x.shape[1:]) for x in (self.encoder.input, self.decoder.output))
-        if takes != self.image_shape or gives != self.image_shape:
-            raise ValueError(
-                f"encoder, decoder: turn {takes} into {gives}, accepted is image_shape "
-                f"{self.image_shape} for both."
-            )
+        code = tuple(self.encoder.outputs[0].shape[1:])
+        check_network("encoder", self.encoder, [self.image_shape], [code])
+        check_network("decoder", self.decoder, [code], [self.image_shape])
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
@@ -624,7 +630,8 @@ class DenoisingAutoencoder(keras.Model):
         images = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.denoising_loss(images, self(self.corrupt(images), training=True))
-        gradients = tape.gradient(loss, self.trainable_variables)
+            scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(loss, images)
 

@@ -28,7 +28,7 @@ data: .venv/.ready ## fetch and prepare the data sets
 checkpoints: .venv/.ready .venv/.data ## train the course's checkpoints again, all or one: NAME=...
 	$(VENV) -m aigc_keras.recipes $(NAME)
 
-bench: .venv/.ready .venv/.data ## measure the speed of the models on this machine (BENCH_ARGS=--race 180)
+bench: .venv/.ready .venv/.data ## measure the speed of the models on this machine (BENCH_ARGS="--race 60")
 	$(VENV) tests/benchmarks/bench.py $(BENCH_ARGS)
 
 lint: .venv/.ready ## check style and formatting with ruff

@@ -173,8 +173,8 @@ class GAN(keras.Model):
             metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
                 `evaluate` and validation, never in a training step.
             jit_compile: XLA; off by default, because `make bench` measures DCGAN and the small
-                MLPGAN to be slower with it on two cores. An MLPGAN of 28 px is faster (66 against
-                55 steps/s), but XLA compiles again for a short last batch.
+                MLPGAN to be slower with it on two cores. An MLPGAN of 28 px is sometimes faster,
+                but XLA compiles again for a short last batch.
         """
         super().compile(
             optimizer=generator_optimizer or self.default_optimizer(),

@@ -258,7 +258,8 @@ class VAE(keras.Model):
             optimizer: by default Adam, 1e-3.
             metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
                 `evaluate` and validation, never in a training step.
-            jit_compile: XLA.
+            jit_compile: XLA; off by default, because `make bench` finds neither faster on two
+                cores, and XLA compiles again for a short last batch.
         """
         super().compile(
             optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs

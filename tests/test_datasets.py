@@ -66,6 +66,7 @@ def everything(dataset):
         ("fashion_mnist", 60_000, 10_000, (28, 28, 1), 10),
         ("digits", 1_500, 297, (28, 28, 1), 10),
         ("emoji", 1_723, 191, (64, 64, 3), 1_914),
+        ("photographs", 1_000, 100, (128, 128, 3), 9),
         ("ring", 20_000, 5_000, (2,), 8),
     ],
 )
@@ -213,6 +214,92 @@ def test_captions_refuse_an_unknown_language():
         datasets.captions(language="fr")
 
 
+# --- photographs ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("something asked for the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+
+
+def test_photographs_are_those_of_the_packages(no_network):
+    import skimage.data
+    import sklearn.datasets
+
+    names = datasets.class_names("photographs")
+    assert len(names) == 9
+    for name in names:
+        picture = datasets.photograph(name)
+        if name in ("china", "flower"):
+            expected = sklearn.datasets.load_sample_image(f"{name}.jpg")
+        else:
+            expected = getattr(skimage.data, name)()
+        assert picture.dtype == np.float32
+        np.testing.assert_array_equal(np.round((picture + 1) * 127.5), expected)
+    assert datasets.photograph("chelsea", size=100).shape == (67, 100, 3)  # of 300 x 451
+
+
+def test_photograph_refuses_what_it_has_not(monkeypatch):
+    with pytest.raises(ValueError, match=r"name: got 'lena', accepted: astronaut, chelsea"):
+        datasets.photograph("lena")
+    gone = {"gone": ("skimage", "data/gone.png", "none")}
+    monkeypatch.setattr(datasets, "_PHOTOGRAPHS", gone)
+    with pytest.raises(RuntimeError, match=r"package skimage lacks the file .*gone\.png"):
+        datasets.photograph("gone")
+
+
+def test_no_photograph_is_in_both_splits():
+    train, test = (set(datasets.arrays("photographs", s, 16)[1]) for s in ("train", "test"))
+    assert train.isdisjoint(test)
+    assert train | test == set(range(9))
+
+
+@pytest.mark.parametrize("size", [16, 200])
+def test_crops_come_from_their_photograph(no_network, size):
+    crops, labels = datasets.arrays("photographs", "train[:70]", size)
+    assert np.bincount(labels)[np.unique(labels)].tolist() == [10] * 7
+    for name in ("chelsea", "immunohistochemistry"):
+        label = datasets.class_names("photographs").index(name)
+        mine = crops[labels == label]
+        assert len(np.unique(mine, axis=0)) == 10
+        picture = datasets.photograph(name)
+        np.testing.assert_allclose(mine.mean((0, 1, 2)), picture.mean((0, 1)), atol=0.15)
+        assert mine.min() >= -1
+        assert mine.max() <= 1
+
+
+def test_crop_is_a_cut_of_the_picture():
+    """At the picture's own height there is one place to left or right, and its mirror image."""
+    (crop,), (label,) = datasets.arrays("photographs", "train[1:2]", 300)
+    assert datasets.class_names("photographs")[label] == "chelsea"  # 300 high, 451 wide
+    picture = datasets.photograph("chelsea")
+    windows = [picture[:, left : left + 300] for left in range(152)]
+    windows += [window[:, ::-1] for window in windows]
+    errors = np.sort([np.abs(crop - window).max() for window in windows])
+    assert errors[0] < 1e-6
+    assert errors[1] > 0.1
+
+
+def test_crop_does_not_depend_on_what_else_is_asked_for():
+    whole, labels = datasets.arrays("photographs", "test", 32)
+    datasets._crops.cache_clear()
+    part, part_labels = datasets.arrays("photographs", "test[30:41]", 32)
+    np.testing.assert_array_equal(part, whole[30:41])
+    np.testing.assert_array_equal(part_labels, labels[30:41])
+
+
+def test_every_photograph_has_its_terms_shown():
+    text = datasets.describe("photographs")
+    for name in datasets.class_names("photographs"):
+        (line,) = [line for line in text.splitlines() if line.startswith(f"- {name} (")]
+        assert any(word in line for word in ("Public domain", "CC0", "CC BY 2.0", "copyright"))
+    assert "- china (test): CC BY 2.0. danielbuechele" in text
+
+
 # --- order ------------------------------------------------------------------------------------
 
 
@@ -303,7 +390,10 @@ def test_keras_fits_on_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(name="fashion_mist"), r"did you mean 'fashion_mnist'.*digits, emoji, ring"),
+        (
+            dict(name="fashion_mist"),
+            r"did you mean 'fashion_mnist'.*digits, emoji, photographs, ring",
+        ),
         (dict(name=7), r"name: got 7, accepted"),
         (dict(name="no/such/folder", image_size=8), r"no folder 'no/such/folder'"),
         (dict(name="digits", split="valid"), r"split: got 'valid'"),
@@ -317,6 +407,7 @@ def test_keras_fits_on_it():
         (dict(name="digits", image_size=513), r"image_size: got 513"),
         (dict(name="digits", image_size=28.0), r"image_size: got 28.0"),
         (dict(name="emoji", image_size=15), r"image_size: got 15, need an integer, 16 to 512"),
+        (dict(name="photographs", image_size=15), r"image_size: got 15, need an integer, 16"),
         (dict(name="ring", image_size=28), r"image_size: got 28"),
     ],
 )
@@ -326,7 +417,7 @@ def test_bad_arguments(arguments, message):
 
 
 def test_names_and_descriptions():
-    assert datasets.names() == ("fashion_mnist", "digits", "emoji", "ring")
+    assert datasets.names() == ("fashion_mnist", "digits", "emoji", "photographs", "ring")
     assert "MIT" in datasets.describe("fashion_mnist")
     assert "arXiv:1708.07747" in datasets.describe("fashion_mnist")
     assert "CC BY-SA 4.0" in datasets.describe("emoji")

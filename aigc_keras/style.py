@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from aigc_keras.guards import check_choice, check_images, check_number
-from aigc_keras.shared import guarded, restored
+from aigc_keras.shared import compile_config, guarded, restored
 
 # --- the perceptual network ---
 
@@ -461,10 +461,7 @@ class StyleTransfer(keras.Model):
         }
 
     def get_compile_config(self):
-        if not self.compiled:
-            return None
-        optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, "jit_compile": self.jit_compile}
+        return compile_config(self)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -590,7 +587,7 @@ class InstanceNormalization(layers.Layer):
     def call(self, maps, statistics=None):
         if statistics is None:
             statistics = channel_statistics(maps)
-        mean, std = statistics[:, :1, None], statistics[:, 1:, None]
+        mean, std = _mean_and_std(statistics)
         normalised = (ops.cast(maps, "float32") - mean) / std * self.scale + self.shift
         return ops.cast(normalised, maps.dtype), statistics
 
@@ -599,6 +596,11 @@ def channel_statistics(maps):
     """Mean and standard deviation over positions: maps (B, h, w, C) to (B, 2, C), float32."""
     mean, variance = ops.moments(ops.cast(maps, "float32"), axes=(1, 2))
     return ops.stack([mean, ops.sqrt(variance + 1e-5)], axis=1)
+
+
+def _mean_and_std(statistics):
+    """Statistics (B, 2, C) as two tensors (B, 1, 1, C), which fit maps (B, h, w, C)."""
+    return ops.split(ops.expand_dims(statistics, 2), 2, axis=1)
 
 
 def transformer(width=32, n_blocks=5, dtype=None):
@@ -759,11 +761,11 @@ class FastStyleTransfer(keras.Model):
         """One image (H, W, 3) of any size, painted; a large one in tiles of `tile` px.
 
         All tiles are normalised by the statistics of the whole image, taken at a longer side of at
-        most `tile`, and see 64 px around them: there are no seams, and memory stays bounded.
+        most 512 px, and see 64 px around them: there are no seams, and memory stays bounded.
         """
         image = _check_image("image", image)
-        _, *statistics = self.measure(_thumbnail(image, tile)[None])
-        return in_tiles(lambda x: self.paint([x, *statistics]), image, tile)
+        _, *statistics = self.measure(_thumbnail(image)[None])
+        return in_tiles(lambda x: self.paint([ops.convert_to_tensor(x), *statistics]), image, tile)
 
     def get_config(self):
         return {
@@ -778,6 +780,12 @@ class FastStyleTransfer(keras.Model):
             "weights": self.features.weights_name,
             "dtype": self.features.compute_dtype,
         }
+
+    def get_compile_config(self):
+        return compile_config(self)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     @classmethod
     def from_config(cls, config):
@@ -806,8 +814,8 @@ def adaptive_instance_normalization(maps, statistics, style_statistics):
 
     Both statistics are those of `channel_statistics`, (B, 2, C) or (1, 2, C).
     """
-    mean, std = statistics[:, :1, None], statistics[:, 1:, None]
-    style_mean, style_std = style_statistics[:, :1, None], style_statistics[:, 1:, None]
+    mean, std = _mean_and_std(statistics)
+    style_mean, style_std = _mean_and_std(style_statistics)
     return (ops.cast(maps, "float32") - mean) / std * style_std + style_mean
 
 
@@ -906,7 +914,7 @@ class AdaIN(keras.Model):
                 "with at least one style."
             )
         own, *theirs = (
-            channel_statistics(self.features(_thumbnail(x, tile)[None])[self.style_layers[-1]])
+            channel_statistics(self.features(_thumbnail(x)[None])[self.style_layers[-1]])
             for x in (image, *styles)
         )
         mixed = sum(share * x for share, x in zip(style_mix, theirs, strict=True))
@@ -928,6 +936,12 @@ class AdaIN(keras.Model):
             "dtype": self.features.compute_dtype,
         }
 
+    def get_compile_config(self):
+        return compile_config(self)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
     @classmethod
     def from_config(cls, config):
         return cls(**restored(config, "decoder"))
@@ -936,8 +950,8 @@ class AdaIN(keras.Model):
 # --- images of any size ---
 
 
-def _thumbnail(image, longest):
-    """The image with a longer side of at most `longest`, and sides divisible by 8."""
+def _thumbnail(image, longest=512):
+    """The image with a longer side of at most `longest` px, and sides divisible by 8."""
     scale = min(1.0, longest / max(image.shape[:2]))
     return _resized(image, *(max(16, 8 * round(side * scale / 8)) for side in image.shape[:2]))
 

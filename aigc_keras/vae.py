@@ -21,6 +21,7 @@ from aigc_keras.guards import (
     check_number,
 )
 from aigc_keras.shared import (
+    compile_config,
     compiled,
     guarded,
     in_batches,
@@ -482,13 +483,9 @@ class VAE(keras.Model):
         return cls(**restored(config, "encoder", "decoder"))
 
     def get_compile_config(self):
-        if not self.compiled:
-            return None
-        return {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "metrics": [keras.saving.serialize_keras_object(m) for m in self.evaluation_metrics],
-            "jit_compile": self.jit_compile,
-        }
+        metrics = getattr(self, "evaluation_metrics", [])
+        metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
+        return compile_config(self, metrics=metrics)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -691,10 +688,7 @@ class DenoisingAutoencoder(keras.Model):
         return cls(**restored(config, "encoder", "decoder"))
 
     def get_compile_config(self):
-        if not self.compiled:
-            return None
-        optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, "jit_compile": self.jit_compile}
+        return compile_config(self)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

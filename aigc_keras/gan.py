@@ -95,6 +95,8 @@ class GAN(keras.Model):
         ValueError: an argument is out of range, or the networks do not fit together.
     """
 
+    num_classes = None
+
     def __init__(
         self,
         generator,
@@ -270,10 +272,10 @@ class GAN(keras.Model):
             results[metric.name] = metric.result()
         return results
 
-    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
+    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, self.image_shape)
-        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
+        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
+        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""
@@ -577,10 +579,6 @@ class ConditionalGAN(GAN):
             **kwargs,
         )
         self.num_classes = num_classes
-
-    def fit(self, x=None, y=None, *args, **kwargs):
-        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
-        return super().fit(x, y, *args, **kwargs)
 
     def unpack(self, data):
         images, labels = data

@@ -330,10 +330,10 @@ class VAE(keras.Model):
             results[metric.name] = metric.result()
         return results
 
-    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
+    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, self.image_shape)
-        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
+        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
+        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""
@@ -536,10 +536,6 @@ class ConditionalVAE(VAE):
     def __init__(self, image_shape, num_classes, **kwargs):
         self.num_classes = check_number("num_classes", num_classes, low=1, integer=True)
         super().__init__(image_shape, **kwargs)
-
-    def fit(self, x=None, y=None, *args, **kwargs):
-        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
-        return super().fit(x, y, *args, **kwargs)
 
     def unpack(self, data):
         images, labels = data

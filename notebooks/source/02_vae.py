@@ -380,7 +380,7 @@ ak.plots.strip(
 
 # %% [markdown]
 # Smooth, plausible, a little out of focus: a VAE draws the *mean* of everything that one $z$ could be. The
-# measure is that of chapter 01, with the same features and the same neighbours, so the numbers can stand in the
+# measure is that of chapter 01, with the same features and as many images, so the numbers can stand in the
 # same table.
 
 # %% tags=["nbval-ignore-output"]

@@ -1,5 +1,7 @@
 """What every model of the library does alike; functions, so that no model needs a common parent."""
 
+import copy
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -56,7 +58,10 @@ def load_seed_states(model, store):
 
 def restored(config, *networks):
     """For `from_config`: the configuration with its networks made into models again."""
-    return config | {k: keras.saving.deserialize_keras_object(config[k]) for k in networks}
+    # Keras takes the configuration apart that it reads.
+    return config | {
+        k: keras.saving.deserialize_keras_object(copy.deepcopy(config[k])) for k in networks
+    }
 
 
 def compile_config(model, **more):

@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import layers
 
-from aigc_keras import checkpoints, datasets, gan, metrics, vae
+from aigc_keras import checkpoints, datasets, gan, metrics, patterns, style, vae
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 SEED = 0
+TEXTURED = ("immunohistochemistry", "flower", "chelsea")  # photographs that serve as styles
 
 
 def fashion_mnist_classifier(width=32):
@@ -96,11 +99,73 @@ def score(model):
     return {"score": str(result), "frechet": round(result.frechet, 3)}
 
 
-RECIPES = {
-    "classifier_fashion_mnist": train_classifier,
-    "conditional_gan_fashion_mnist": train_conditional_gan,
-    "vae_2d_fashion_mnist": train_vae_2d,
-    "vae_16d_fashion_mnist": train_vae_16d,
+def train_fast_style(fit, epochs=6):
+    """Chapter 03's feed-forward network for the style "waves"."""
+    train = datasets.load("photographs", "train", batch_size=4, seed=SEED)
+    model = style.FastStyleTransfer(patterns.draw("waves", 256))
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, 250 * epochs)))
+    fit(model, train, epochs)
+    return model, losses(model, datasets.load("photographs", "test", batch_size=4, shuffle=False))
+
+
+def style_images(n_seeds, size=128):
+    """Crops of the drawn styles at three scales and of photographs, uint8 (N, size, size, 3)."""
+    rng = np.random.default_rng(SEED)
+    crops = []
+    for seed in range(n_seeds):
+        for name in patterns.NAMES:
+            for drawn in (128, 192, 256):
+                picture = patterns.draw(name, drawn, seed=seed)
+                top, left = rng.integers(0, drawn - size + 1, 2)
+                crops.append(picture[top : top + size, left : left + size])
+    photographs, labels = datasets.arrays("photographs", "train", size)
+    textured = [datasets.class_names("photographs").index(n) for n in TEXTURED]
+    crops = np.concatenate([crops, photographs[np.isin(labels, textured)][: len(crops) // 2]])
+    # Errors are relative to the style: one without contrast would outweigh all others.
+    crops = crops[crops.mean(-1).std((1, 2)) > 0.3]
+    return np.round(127.5 * (crops + 1)).astype("uint8")
+
+
+def style_pairs(images, n_seeds, batch_size=4):
+    """`images` (N, 128, 128, 3) with a random style each, mirrored and turned."""
+
+    def changed(style_image, number):
+        seed = tf.stack([number, SEED])
+        x = tf.image.stateless_random_flip_left_right(style_image, seed)
+        x = tf.image.rot90(x, tf.random.stateless_uniform([], seed, 0, 4, tf.int32))
+        return tf.cast(x, "float32") / 127.5 - 1.0
+
+    styles = tf.data.Dataset.from_tensor_slices(style_images(n_seeds))
+    styles = styles.repeat().shuffle(1000, seed=SEED).enumerate()
+    styles = styles.map(lambda number, x: changed(x, tf.cast(number, tf.int32)))
+    contents = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images), seed=SEED)
+    return tf.data.Dataset.zip(contents, styles).batch(batch_size).prefetch(2)
+
+
+def train_adain(fit, epochs=12):
+    """Chapter 03's network for any style."""
+    images, _ = datasets.arrays("photographs", "train")
+    train = style_pairs(images, n_seeds=30)
+    model = style.AdaIN()
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, 250 * epochs)
+    model.compile(keras.optimizers.Adam(schedule, global_clipnorm=1.0))
+    fit(model, train, epochs)
+    test, _ = datasets.arrays("photographs", "test")
+    return model, losses(model, style_pairs(test, n_seeds=30))
+
+
+def losses(model, test):
+    """Losses on crops of photographs that the model has not seen."""
+    return {k: round(v, 3) for k, v in model.evaluate(test, verbose=0, return_dict=True).items()}
+
+
+RECIPES = {  # name: (function, what it trains on)
+    "classifier_fashion_mnist": (train_classifier, "fashion_mnist"),
+    "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
+    "vae_2d_fashion_mnist": (train_vae_2d, "fashion_mnist"),
+    "vae_16d_fashion_mnist": (train_vae_16d, "fashion_mnist"),
+    "fast_style_waves": (train_fast_style, "photographs"),
+    "adain": (train_adain, "photographs, patterns"),
 }
 
 
@@ -135,13 +200,14 @@ def run(name, folder=checkpoints.FOLDER):
         model.fit(train, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=2)
 
     keras.utils.set_random_seed(SEED)
-    model, facts = RECIPES[name](fit)
+    train, data = RECIPES[name]
+    model, facts = train(fit)
     checkpoints.save(
         model,
         name,
         folder,
-        recipe=f"aigc_keras.recipes.{RECIPES[name].__name__}",
-        data="fashion_mnist",
+        recipe=f"aigc_keras.recipes.{train.__name__}",
+        data=data,
         seed=SEED,
         training_minutes=round(clock.seconds() / 60, 1),
         parameters=model.count_params(),

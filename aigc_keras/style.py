@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from aigc_keras import checkpoints, datasets, images
 from aigc_keras.guards import check_choice, check_images, check_number
 from aigc_keras.shared import compile_config, guarded, restored
 
@@ -175,6 +176,21 @@ def total_variation(images):
     return ops.mean(down) + ops.mean(right)
 
 
+def color_error(images, mean, covariance):
+    """KL divergence of the colours of images (B, H, W, 3) from a mean and covariance, averaged.
+
+    Of two Gaussians with these moments, both with a variance of 1e-3 more, in nats. Counts in the
+    colours' own deviations: a green tint on a blue and white print costs, though it is faint.
+    """
+    own_mean, own_covariance = color_statistics(images)
+    own_covariance, covariance = (c + 1e-3 * ops.eye(3) for c in (own_covariance, covariance))
+    whiten = _root(covariance, -0.5)
+    shift = tf.linalg.matvec(whiten, own_mean - mean)
+    spread = whiten @ own_covariance @ whiten
+    divergence = ops.sum(ops.square(shift), axis=-1) + tf.linalg.trace(spread) - 3.0
+    return 0.5 * ops.mean(divergence - tf.linalg.logdet(spread))
+
+
 # --- colours ---
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
@@ -184,28 +200,166 @@ def _luminance(image):
     return np.asarray(image, "float32") @ np.array(LUMINANCE, "float32")[:, None]
 
 
-def match_colors(content, styles, style_mix):
-    """`content`, with the mean and covariance that the pixels of all `styles` together have.
+def _matched_luminance(style, content):
+    """The style's luminance with the content's mean and deviation (arXiv:1606.05897, section 4)."""
+    ours, theirs = _luminance(style), _luminance(content)
+    return theirs.std() / max(ours.std(), 1e-3) * (ours - ours.mean()) + theirs.mean()
 
-    Gatys et al. 2016 (arXiv:1606.05897), eq. 3, with symmetric roots (section 3.1), clipped to
-    [-1, 1]. Gram matrices say little about colour next to brightness, so it comes first.
-    """
-    pixels = [style.reshape(-1, 3).astype("float64") for style in styles]
-    mean = sum(share * p.mean(0) for share, p in zip(style_mix, pixels, strict=True))
+
+def color_statistics(images):
+    """Mean (B, 3) and covariance (B, 3, 3) of the pixels of images (B, H, W, 3)."""
+    shape = ops.shape(images)
+    pixels = ops.reshape(ops.cast(images, "float32"), (shape[0], shape[1] * shape[2], 3))
+    mean = ops.mean(pixels, axis=1)
+    centred = pixels - mean[:, None]
+    covariance = tf.matmul(centred, centred, transpose_a=True)
+    return mean, covariance / ops.cast(shape[1] * shape[2], "float32")
+
+
+def _mixed_colors(images, shares):
+    """Colour statistics, each with B = 1, of all pixels of the `images` (H, W, 3) together."""
+    means, covariances = zip(*(color_statistics(image[None]) for image in images), strict=True)
+    mean = sum(share * m for share, m in zip(shares, means, strict=True))
     covariance = sum(
-        share * (p - mean).T @ (p - mean) / len(p)
-        for share, p in zip(style_mix, pixels, strict=True)
+        share * (c + (m - mean)[:, :, None] * (m - mean)[:, None])
+        for share, m, c in zip(shares, means, covariances, strict=True)
     )
-    own = content.reshape(-1, 3).astype("float64")
-    transform = _root(covariance, 0.5) @ _root(np.cov(own.T, bias=True), -0.5)
-    matched = (own - own.mean(0)) @ transform.T + mean
-    return np.clip(matched, -1.0, 1.0).astype("float32").reshape(content.shape)
+    return mean, covariance
+
+
+def match_colors(images, mean, covariance):
+    """Images (B, H, W, 3) in [-1, 1], given this mean and covariance of their pixels, clipped.
+
+    `mean` (B or 1, 3), `covariance` (B or 1, 3, 3). Gatys et al. 2016 (arXiv:1606.05897), eq. 3,
+    with symmetric roots (section 3.1).
+    """
+    own_mean, own_covariance = color_statistics(images)
+    transform = _root(covariance, 0.5) @ _root(own_covariance, -0.5)
+    matched = tf.einsum("bhwi,bji->bhwj", images - own_mean[:, None, None], transform)
+    return ops.clip(matched + mean[:, None, None], -1.0, 1.0)
 
 
 def _root(covariance, power):
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = tf.linalg.eigh(covariance)
     # A grey image has no colour to stretch: below 1e-4 it stays as small as it is.
-    return (vectors * np.maximum(values, 1e-4) ** power) @ vectors.T
+    values = tf.maximum(values, 1e-4) ** power
+    return tf.matmul(vectors * values[..., None, :], vectors, transpose_b=True)
+
+
+# --- what the picture of Gatys and the network of Johnson both minimise ---
+
+
+class PerceptualLoss(keras.layers.Layer):
+    """Content, style, colour and variation of pictures, weighed (Gatys et al. 2016, eq. 7).
+
+    Args: as for `StyleTransfer`. The targets of the style are weights, which a model saves.
+
+    Call: pictures (B, H, W, 3) in [-1, 1] and the features of their contents, to a dict of
+    `"loss"` and its parts before their weights, `"content_loss"`, `"style_loss"`, `"color_loss"`,
+    `"variation_loss"`.
+    """
+
+    def __init__(
+        self,
+        styles,
+        style_mix,
+        content_layers,
+        style_layers,
+        content_weight,
+        style_weight,
+        color_weight,
+        variation_weight,
+        weights,
+        dtype,
+    ):
+        super().__init__(dtype="float32", trainable=False, autocast=False)
+        self.part_weights = {
+            "content_loss": check_number("content_weight", content_weight, low=0),
+            "style_loss": check_number("style_weight", style_weight, low=0),
+            "color_loss": check_number("color_weight", color_weight, low=0),
+            "variation_loss": check_number("variation_weight", variation_weight, low=0),
+        }
+        if not content_weight and not style_weight:
+            raise ValueError(
+                "content_weight: got 0 and style_weight 0, accepted is at least one above 0."
+            )
+        self.content_layers = _layer_weights("content_layers", content_layers)
+        self.style_layers = _layer_weights("style_layers", style_layers)
+        # A part of weight zero costs nothing: its layers are not even built.
+        used = list(self.content_layers) if content_weight else []
+        used += list(self.style_layers) if style_weight else []
+        self.features = PerceptualFeatures(dict.fromkeys(used), weights=weights, dtype=dtype)
+        if (style_weight or color_weight) and not styles:
+            raise ValueError(
+                "styles: got none, accepted is at least one where style_weight or color_weight "
+                "is above 0."
+            )
+        self.style_targets = {
+            name: _constant(self, f"style {name}", gram)
+            for name, gram in self._mean_grams(styles, style_mix).items()
+        }
+        if color_weight:
+            mean, covariance = _mixed_colors(styles, style_mix)
+            self.color_mean = _constant(self, "color mean", mean)
+            self.color_covariance = _constant(self, "color covariance", covariance)
+        self.built = True
+
+    def _mean_grams(self, styles, style_mix):
+        """The target of each style layer: the error to a mean of Gram matrices has the same
+        gradient as the mean of the errors to each, and costs one.
+        """
+        means = {}
+        for share, style in zip(style_mix, styles, strict=True):
+            maps = self.features(style[None]) if self.part_weights["style_loss"] else {}
+            for name in self.style_layers if maps else ():
+                means[name] = means.get(name, 0.0) + share * gram_matrix(maps[name])
+        return means
+
+    def content_of(self, images):
+        """A dict from content layer to the features of images, as the call wants them."""
+        maps = self.features(images) if self.part_weights["content_loss"] else {}
+        return {name: maps[name] for name in self.content_layers if maps}
+
+    def call(self, pictures, content):
+        maps = self.features(pictures)
+        losses = {
+            "content_loss": sum(
+                self.content_layers[name] * relative_error(maps[name], target)
+                for name, target in content.items()
+            ),
+            "style_loss": sum(
+                self.style_layers[name] * relative_error(gram_matrix(maps[name]), target)
+                for name, target in self.style_targets.items()
+            ),
+            "color_loss": 0.0,
+            "variation_loss": total_variation(pictures),
+        }
+        if self.part_weights["color_loss"]:
+            losses["color_loss"] = color_error(pictures, self.color_mean, self.color_covariance)
+        return {"loss": sum(self.part_weights[n] * x for n, x in losses.items())} | losses
+
+    def get_config(self):
+        return {
+            "content_layers": self.content_layers,
+            "style_layers": self.style_layers,
+            **{n.replace("loss", "weight"): w for n, w in self.part_weights.items()},
+            "weights": self.features.weights_name,
+            "dtype": self.features.compute_dtype,
+        }
+
+
+PARTS = ("loss", "content_loss", "style_loss", "color_loss", "variation_loss")
+
+
+def _trackers(names=PARTS):
+    return [keras.metrics.Mean(name=name) for name in names]
+
+
+def _tracked(trackers, losses):
+    """What `train_step` returns: means over the epoch of a dict of losses."""
+    for tracker in trackers:
+        tracker.update_state(losses[tracker.name])
+    return {tracker.name: tracker.result() for tracker in trackers}
 
 
 # --- Gatys et al. 2016: the picture itself is trained ---
@@ -220,16 +374,17 @@ class StyleTransfer(keras.Model):
 
     Args:
         content: image (H, W, 3), floats in [-1, 1], at least 16 px a side.
-        styles: one such image or a list of them, of any sizes; None where `style_weight` is 0.
+        styles: one such image or a list of them, of any sizes; None where the weights of style and
+            colour are 0.
         style_mix: share of each style, by default equal ones; scaled to the sum 1.
         content_layers, style_layers: names of layers, or a dict from names to weights.
-        content_weight, style_weight, variation_weight: of the three parts of the loss. The last
-            one keeps noise out of flat areas.
+        content_weight, style_weight, color_weight, variation_weight: of the parts of the loss. The
+            last one keeps noise out of flat areas.
         preserve_color: train the luminance only and keep the colours of `content` (Gatys et al.
-            2016, arXiv:1606.05897, section 4).
+            2016, arXiv:1606.05897, section 4); `color_weight` is then 0.
         initial: where the picture starts: `"recolored"`, the content in the colours of the styles
-            (as `"content"` where these are not wanted); `"content"`, `"noise"`, or an image like
-            `content`.
+            (as `"content"` where these are not wanted); `"content"`, `"noise"` (faint), or an image
+            like `content`.
         weights: source of the perceptual network, as for `PerceptualFeatures`.
         seed: seed of the noise.
         dtype: precision of the perceptual network, as for `PerceptualFeatures`; the picture and
@@ -248,6 +403,7 @@ class StyleTransfer(keras.Model):
         style_layers=STYLE_LAYERS,
         content_weight=0.05,
         style_weight=1.0,
+        color_weight=0.05,
         variation_weight=0.2,
         preserve_color=False,
         initial="recolored",
@@ -259,70 +415,45 @@ class StyleTransfer(keras.Model):
         super().__init__(dtype="float32", **kwargs)
         content = _check_image("content", content)
         self.image_shape = content.shape
-        self.content_weight = check_number("content_weight", content_weight, low=0)
-        self.style_weight = check_number("style_weight", style_weight, low=0)
-        self.variation_weight = check_number("variation_weight", variation_weight, low=0)
-        if not content_weight and not style_weight:
-            raise ValueError(
-                "content_weight: got 0 and style_weight 0, accepted is at least one above 0."
-            )
-        self.content_layers = _layer_weights("content_layers", content_layers)
-        self.style_layers = _layer_weights("style_layers", style_layers)
         self.preserve_color = bool(preserve_color)
         self.seed = check_number("seed", seed, low=0, integer=True)
-        # A part of weight zero costs nothing: its layers are not even built.
-        used = list(self.content_layers) if content_weight else []
-        used += list(self.style_layers) if style_weight else []
-        self.features = PerceptualFeatures(dict.fromkeys(used), weights=weights, dtype=dtype)
         styles, style_mix = _check_styles(styles, style_mix)
-        if self.style_weight and not styles:
-            raise ValueError("styles: got none, accepted is at least one where style_weight > 0.")
-
+        if self.preserve_color:
+            styles = [self._seen(_matched_luminance(style, content)) for style in styles]
+            color_weight = 0.0
+        self.perceptual_loss = PerceptualLoss(
+            styles,
+            style_mix,
+            content_layers,
+            style_layers,
+            content_weight,
+            style_weight,
+            color_weight,
+            variation_weight,
+            weights,
+            dtype,
+        )
         # Non-trainable weights, so that a saved model goes on without its images.
         self.content = _constant(self, "content", content)
-        self.content_targets = {}
-        if content_weight:
-            maps = self.features(self._seen(self._inside(content))[None])
-            self.content_targets = {
-                name: _constant(self, f"content {name}", maps[name]) for name in self.content_layers
-            }
-        self.style_targets = {
-            name: _constant(self, f"style {name}", gram)
-            for name, gram in self._mean_grams(content, styles, style_mix).items()
+        targets = self.perceptual_loss.content_of(self._seen(self._inside(content))[None])
+        self.content_targets = {
+            name: _constant(self, f"content {name}", maps) for name, maps in targets.items()
         }
         start = self._inside(self._initial(content, initial, styles, style_mix))
         self.pixels = self.add_weight(start.shape, name="pixels", dtype="float32")
         self.pixels.assign(start)
-        self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.content_loss_tracker = keras.metrics.Mean(name="content_loss")
-        self.style_loss_tracker = keras.metrics.Mean(name="style_loss")
-        self.variation_loss_tracker = keras.metrics.Mean(name="variation_loss")
+        self.trackers = _trackers()
         self.built = True
-
-    def _mean_grams(self, content, styles, style_mix):
-        """The target of each style layer: the error to a mean of Gram matrices has the same
-        gradient as the mean of the errors to each, and costs one.
-        """
-        means = {}
-        for share, style in zip(style_mix, styles, strict=True):
-            if self.preserve_color:
-                # arXiv:1606.05897, section 4: the style's luminance gets the content's statistics.
-                ours, theirs = _luminance(style), _luminance(content)
-                scale = theirs.std() / max(ours.std(), 1e-3)
-                style = self._seen(scale * (ours - ours.mean()) + theirs.mean())
-            maps = self.features(style[None]) if self.style_weight else {}
-            for name in self.style_layers if maps else ():
-                means[name] = means.get(name, 0.0) + share * gram_matrix(maps[name])
-        return means
 
     def _initial(self, content, initial, styles, style_mix):
         if isinstance(initial, str):
             check_choice("initial", initial, ("recolored", "content", "noise"))
-            if initial == "recolored" and self.style_weight and not self.preserve_color:
-                return match_colors(content, styles, style_mix)
+            if initial == "recolored" and styles and not self.preserve_color:
+                return match_colors(content[None], *_mixed_colors(styles, style_mix))[0]
             if initial != "noise":
                 return content
-            return np.random.default_rng(self.seed).uniform(-1, 1, content.shape).astype("float32")
+            noise = np.random.default_rng(self.seed).normal(0.0, 0.05, content.shape)
+            return noise.astype("float32")
         initial = _check_image("initial", initial)
         if initial.shape != content.shape:
             raise ValueError(
@@ -357,43 +488,23 @@ class StyleTransfer(keras.Model):
     # --- the objective ---
 
     def objective(self, pixels):
-        """(content_loss, style_loss, variation_loss) of `pixels`, before their weights.
-
-        The first two are weighted means over layers of `relative_error`, of the features and of
-        their Gram matrices.
-        """
-        maps = self.features(self._seen(pixels)[None])
-        content_loss = _weighted_mean(
-            {n: relative_error(maps[n], t) for n, t in self.content_targets.items()},
-            self.content_layers,
-        )
-        style_loss = _weighted_mean(
-            {n: relative_error(gram_matrix(maps[n]), t) for n, t in self.style_targets.items()},
-            self.style_layers,
-        )
-        return content_loss, style_loss, total_variation(pixels[None])
-
-    def weigh(self, content_loss, style_loss, variation_loss):
-        """Gatys et al. 2016, eq. 7, and the total variation."""
-        return (
-            self.content_weight * content_loss
-            + self.style_weight * style_loss
-            + self.variation_weight * variation_loss
-        )
+        """A dict of the losses of `pixels`, see `PerceptualLoss`."""
+        content = {n: ops.convert_to_tensor(maps) for n, maps in self.content_targets.items()}
+        return self.perceptual_loss(self._seen(pixels)[None], content)
 
     # --- training ---
 
     def train_step(self, data):
         with tf.GradientTape() as tape:
             losses = self.objective(ops.convert_to_tensor(self.pixels))
-            loss = self.weigh(*losses)
-        self.optimizer.apply([tape.gradient(loss, self.pixels.value)], [self.pixels])
+        gradient = tape.gradient(losses["loss"], self.pixels.value)
+        self.optimizer.apply([gradient], [self.pixels])
         self.pixels.assign(ops.clip(self.pixels, -1.0, 1.0))
-        return self.track(loss, *losses)
+        return _tracked(self.trackers, losses)
 
     def test_step(self, data):
         losses = self.objective(ops.convert_to_tensor(self.pixels))
-        return self.track(self.weigh(*losses), *losses)
+        return _tracked(self.trackers, losses)
 
     def fit(self, steps_per_epoch=100, epochs=1, callbacks=None, **kwargs):
         """`keras.Model.fit` without data: `epochs` times `steps_per_epoch` steps of the picture.
@@ -408,23 +519,6 @@ class StyleTransfer(keras.Model):
     def evaluate(self, **kwargs):
         """`keras.Model.evaluate` without data: the losses of the picture as it is now."""
         return super().evaluate(tf.data.Dataset.from_tensors(0), **kwargs)
-
-    def track(self, *losses):
-        for tracker, value in zip(self.trackers, losses, strict=True):
-            tracker.update_state(value)
-        return self.get_metrics_result()
-
-    @property
-    def trackers(self):
-        return (
-            self.loss_tracker,
-            self.content_loss_tracker,
-            self.style_loss_tracker,
-            self.variation_loss_tracker,
-        )
-
-    def get_metrics_result(self):
-        return {tracker.name: tracker.result() for tracker in self.trackers}
 
     # --- using the trained picture ---
 
@@ -449,15 +543,9 @@ class StyleTransfer(keras.Model):
         return {
             "name": self.name,
             "image_shape": self.image_shape,
-            "content_layers": self.content_layers,
-            "style_layers": self.style_layers,
-            "content_weight": self.content_weight,
-            "style_weight": self.style_weight,
-            "variation_weight": self.variation_weight,
             "preserve_color": self.preserve_color,
-            "weights": self.features.weights_name,
             "seed": self.seed,
-            "dtype": self.features.compute_dtype,
+            **self.perceptual_loss.get_config(),
         }
 
     def get_compile_config(self):
@@ -471,7 +559,7 @@ class StyleTransfer(keras.Model):
         """A model of grey images; loading its weights brings the real ones."""
         config = dict(config)
         content = np.zeros(config.pop("image_shape"), "float32")
-        return cls(content, content if config["style_weight"] else None, **config)
+        return cls(content, content, **config)
 
 
 def coarse_to_fine(
@@ -535,6 +623,30 @@ def _check_images(name, images):
     return [_check_image(f"{name}[{i}]", image) for i, image in enumerate(images)]
 
 
+def _check_batch(data, multiple, parts=1):
+    """Refuse training data before the first step; of a `tf.data.Dataset`, look at one batch.
+
+    `data` holds images, or pairs of them with `parts=2`; sides divisible by `multiple`. Another
+    source cannot be looked at without using it up: it passes.
+    """
+    if isinstance(data, tf.data.Dataset):
+        data = next(iter(data.take(1)), None)
+        if data is None:
+            raise ValueError("x: got an empty dataset, accepted is at least one batch.")
+    elif not isinstance(data, np.ndarray | tf.Tensor | tuple | list):
+        return
+    batch = data if isinstance(data, tuple | list) else (data,)
+    if len(batch) < parts:
+        raise ValueError("x: got images only, accepted are pairs (images, styles).")
+    for part in batch[:parts]:
+        shape = tuple(part.shape)
+        if len(shape) != 4 or shape[3] != 3 or any(side % multiple for side in shape[1:3]):
+            raise ValueError(
+                f"x: got shape {shape}, accepted is (B, H, W, 3), H and W divisible by {multiple}."
+            )
+        check_images("x", part, shape[1:])
+
+
 def _check_styles(styles, style_mix):
     """(list of images, their shares of the sum 1)."""
     styles = _check_images("styles", styles)
@@ -562,10 +674,6 @@ def _constant(model, name, value):
     weight = model.add_weight(value.shape, name=name, dtype="float32", trainable=False)
     weight.assign(ops.cast(value, "float32"))
     return weight
-
-
-def _weighted_mean(values, weights):
-    return sum((weights[name] * value for name, value in values.items()), ops.zeros(()))
 
 
 # --- one style in one pass ---
@@ -603,11 +711,22 @@ def _mean_and_std(statistics):
     return ops.split(ops.expand_dims(statistics, 2), 2, axis=1)
 
 
+# Adam moves the hundreds of weights of the last layer together, by the same rate each: unscaled,
+# the first steps throw the picture out of its range, from where it does not come back.
+CORRECTION = 0.4
+
+
+def _last_convolution():
+    """What it gives is added to a picture; it starts with nothing."""
+    return layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", dtype="float32")
+
+
 def transformer(width=32, n_blocks=5, dtype=None):
     """The network of Johnson et al. 2016 (arXiv:1603.08155), for images with sides divisible by 4.
 
     Two halvings, residual blocks, two doublings. Doubling repeats pixels and then convolves,
-    because transposed convolutions leave a checkerboard (Odena et al. 2016).
+    because transposed convolutions leave a checkerboard (Odena et al. 2016). What comes out is
+    added to the image, so that training begins at a picture and not at nothing.
 
     Returns:
         Two models that share all weights: `measure`, images to [pictures, statistics of each
@@ -626,7 +745,7 @@ def transformer(width=32, n_blocks=5, dtype=None):
     ]
     blocks = [[(conv(4 * width, 3), normalisation()) for _ in range(2)] for _ in range(n_blocks)]
     doublings = [(conv(width * 2**i, 3), normalisation()) for i in (1, 0)]
-    last = conv(3, 9)
+    last = _last_convolution()
 
     def build(statistics=None):
         images = keras.Input((None, None, 3), name="images")
@@ -646,8 +765,7 @@ def transformer(width=32, n_blocks=5, dtype=None):
             x = x + step(step(x, first), second, activation=None)
         for pair in doublings:
             x = step(layers.UpSampling2D(2, interpolation="nearest", dtype=dtype)(x), pair)
-        pictures = layers.Activation("tanh", dtype="float32", name="pictures")(last(x))
-        return images, pictures, found
+        return images, images + CORRECTION * last(x), found
 
     images, pictures, found = build()
     measure = keras.Model(images, [pictures, *found], name="measure")
@@ -661,12 +779,13 @@ class FastStyleTransfer(keras.Model):
     """A network that learns one style and then paints any image in one pass (Johnson et al. 2016).
 
     Trains on images (B, H, W, 3) in [-1, 1], sides divisible by 4, by the loss of `StyleTransfer`.
+    The network sees the image in the colours of the style and paints what has to change.
 
     Args:
         style: image (H, W, 3), floats in [-1, 1], at least 16 px a side.
         width, n_blocks: size of the network, see `transformer`.
-        content_layers, style_layers, content_weight, style_weight, variation_weight: as for
-            `StyleTransfer`.
+        content_layers, style_layers, content_weight, style_weight, color_weight,
+            variation_weight: as for `StyleTransfer`.
         weights, dtype: of the perceptual network, as for `PerceptualFeatures`.
 
     Raises:
@@ -678,11 +797,12 @@ class FastStyleTransfer(keras.Model):
         style,
         width=32,
         n_blocks=5,
-        content_layers=CONTENT_LAYERS,
+        content_layers=("block3_conv2",),
         style_layers=STYLE_LAYERS,
-        content_weight=0.05,
+        content_weight=0.4,
         style_weight=1.0,
-        variation_weight=0.2,
+        color_weight=0.05,
+        variation_weight=0.05,
         weights="hed",
         dtype=None,
         **kwargs,
@@ -691,71 +811,64 @@ class FastStyleTransfer(keras.Model):
         style = _check_image("style", style)
         self.width = check_number("width", width, low=1, integer=True)
         self.n_blocks = check_number("n_blocks", n_blocks, low=0, integer=True)
-        self.content_weight = check_number("content_weight", content_weight, low=0)
-        self.style_weight = check_number("style_weight", style_weight, low=0)
-        self.variation_weight = check_number("variation_weight", variation_weight, low=0)
-        self.content_layers = _layer_weights("content_layers", content_layers)
-        self.style_layers = _layer_weights("style_layers", style_layers)
-        used = dict.fromkeys([*self.content_layers, *self.style_layers])
-        self.features = PerceptualFeatures(used, weights=weights, dtype=dtype)
-        maps = self.features(style[None])
-        self.style_targets = {
-            name: _constant(self, f"style {name}", gram_matrix(maps[name]))
-            for name in self.style_layers
-        }
+        self.perceptual_loss = PerceptualLoss(
+            [style],
+            [1.0],
+            content_layers,
+            style_layers,
+            content_weight,
+            style_weight,
+            color_weight,
+            variation_weight,
+            weights,
+            dtype,
+        )
+        self.colors = [_constant(self, "colors", x) for x in color_statistics(style[None])]
         self.measure, self.paint = transformer(width, n_blocks)
-        names = ("loss", "content_loss", "style_loss", "variation_loss")
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self._measure, self._paint = (
+            tf.function(network, reduce_retracing=True) for network in (self.measure, self.paint)
+        )
+        self.trackers = _trackers()
         self.built = True
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; by default Adam, 1e-3, without XLA."""
+        """Choose the optimizer; by default Adam, 2e-3, without XLA."""
         super().compile(
-            optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
+            optimizer=optimizer or keras.optimizers.Adam(2e-3), jit_compile=jit_compile, **kwargs
         )
         self.optimizer.build(self.trainable_variables)
 
+    def recolored(self, images):
+        """Images (B, H, W, 3) in the colours of the style."""
+        return match_colors(images, *(ops.convert_to_tensor(x) for x in self.colors))
+
     def objective(self, pictures, images):
-        """(content_loss, style_loss, variation_loss) of pictures painted from images."""
-        content, maps = self.features(images), self.features(pictures)
-        content_loss = _weighted_mean(
-            {name: relative_error(maps[name], content[name]) for name in self.content_layers},
-            self.content_layers,
-        )
-        style_loss = _weighted_mean(
-            {n: relative_error(gram_matrix(maps[n]), t) for n, t in self.style_targets.items()},
-            self.style_layers,
-        )
-        return content_loss, style_loss, total_variation(pictures)
+        """A dict of the losses of pictures painted from images, see `PerceptualLoss`."""
+        return self.perceptual_loss(pictures, self.perceptual_loss.content_of(images))
 
     def train_step(self, data):
-        images = data[0] if isinstance(data, tuple | list) else data
+        images = self.recolored(data[0] if isinstance(data, tuple | list) else data)
         with tf.GradientTape() as tape:
             pictures, *_ = self.measure(images, training=True)
             losses = self.objective(pictures, images)
-            loss = StyleTransfer.weigh(self, *losses)
-        gradients = tape.gradient(loss, self.trainable_variables)
+        gradients = tape.gradient(losses["loss"], self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return self.track(loss, *losses)
+        return _tracked(self.trackers, losses)
 
     def test_step(self, data):
-        images = data[0] if isinstance(data, tuple | list) else data
-        losses = self.objective(self(images), images)
-        return self.track(StyleTransfer.weigh(self, *losses), *losses)
+        images = self.recolored(data[0] if isinstance(data, tuple | list) else data)
+        pictures, *_ = self.measure(images)
+        return _tracked(self.trackers, self.objective(pictures, images))
 
-    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, stopped if a loss turns NaN."""
-        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def track(self, *losses):
-        for tracker, value in zip(self.trackers, losses, strict=True):
-            tracker.update_state(value)
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
+        """`keras.Model.fit`, which refuses unfit images and stops if a loss turns NaN."""
+        _check_batch(x, multiple=4)
+        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
 
     def call(self, inputs, training=False):
         """Painted images of images (B, H, W, 3) in [-1, 1], sides divisible by 4."""
-        pictures, *_ = self.measure(inputs, training=training)
-        return pictures
+        pictures, *_ = self.measure(self.recolored(inputs), training=training)
+        return ops.clip(pictures, -1.0, 1.0)
 
     def stylize(self, image, tile=512):
         """One image (H, W, 3) of any size, painted; a large one in tiles of `tile` px.
@@ -763,22 +876,16 @@ class FastStyleTransfer(keras.Model):
         All tiles are normalised by the statistics of the whole image, taken at a longer side of at
         most 512 px, and see 64 px around them: there are no seams, and memory stays bounded.
         """
-        image = _check_image("image", image)
-        _, *statistics = self.measure(_thumbnail(image)[None])
-        return in_tiles(lambda x: self.paint([ops.convert_to_tensor(x), *statistics]), image, tile)
+        image = self.recolored(_check_image("image", image)[None])[0]
+        _, *statistics = self._measure(_thumbnail(image)[None])
+        return in_tiles(lambda x: self._paint([x, *statistics]), image, tile)
 
     def get_config(self):
         return {
             "name": self.name,
             "width": self.width,
             "n_blocks": self.n_blocks,
-            "content_layers": self.content_layers,
-            "style_layers": self.style_layers,
-            "content_weight": self.content_weight,
-            "style_weight": self.style_weight,
-            "variation_weight": self.variation_weight,
-            "weights": self.features.weights_name,
-            "dtype": self.features.compute_dtype,
+            **self.perceptual_loss.get_config(),
         }
 
     def get_compile_config(self):
@@ -796,17 +903,30 @@ class FastStyleTransfer(keras.Model):
 # --- any style in one pass ---
 
 
-def adain_decoder(dtype=None):
-    """The mirror of the perceptual network up to block4_conv1, with half as many convolutions."""
-    maps = x = keras.Input((None, None, 512), name="maps")
-    for filters, doubled in ((256, True), (128, False), (128, True), (64, False), (64, True)):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", dtype=dtype)(x)
-        if doubled:
+def adain_decoder(channels=(64, 128, 256, 512), width=32, dtype=None):
+    """From normalised maps of all style layers to what changes in a picture.
+
+    Huang and Belongie 2017 decode the deepest maps alone and take days; the shallower ones carry
+    the detail, so that nothing has to be invented (after Sheng et al. 2018, arXiv:1805.03857).
+
+    Args:
+        channels: of the style layers, first to last, one layer for each block of the perceptual
+            network from the first on.
+        width: filters at full size, twice as many at each halving.
+
+    Returns:
+        A model of the list of maps, first to last, to corrections (B, H, W, 3).
+    """
+    maps = [keras.Input((None, None, c), name=f"maps_{i}") for i, c in enumerate(channels)]
+    x = maps[-1]
+    for i in reversed(range(len(channels))):
+        if i < len(channels) - 1:
+            x = layers.Concatenate()([x, maps[i]])
+        for _ in range(1 if i < 2 else 2):  # texture is made where a convolution costs little
+            x = layers.Conv2D(width * 2**i, 3, padding="same", activation="relu", dtype=dtype)(x)
+        if i:
             x = layers.UpSampling2D(2, interpolation="nearest", dtype=dtype)(x)
-    x = layers.Conv2D(64, 3, padding="same", activation="relu", dtype=dtype)(x)
-    x = layers.Conv2D(3, 3, padding="same", dtype=dtype)(x)
-    pictures = layers.Activation("tanh", dtype="float32", name="pictures")(x)
-    return keras.Model(maps, pictures, name="decoder")
+    return keras.Model(maps, CORRECTION * _last_convolution()(x), name="decoder")
 
 
 def adaptive_instance_normalization(maps, statistics, style_statistics):
@@ -821,15 +941,19 @@ def adaptive_instance_normalization(maps, statistics, style_statistics):
 
 @keras.saving.register_keras_serializable("aigc_keras")
 class AdaIN(keras.Model):
-    """Any style in one pass: a decoder that paints what the features of a picture should be.
+    """Any style in one pass: the content's features get the style's statistics, and are decoded.
 
     Huang and Belongie 2017 (arXiv:1703.06868). Trains on pairs (images, styles), both (B, H, W, 3)
-    in [-1, 1] with sides divisible by 8.
+    in [-1, 1] with sides divisible by 8. The colours are matched in closed form (`match_colors`):
+    the decoder paints what has to change besides.
 
     Args:
-        style_layers: layers whose statistics are compared; the last is the one that is decoded.
-        style_weight: of the style loss, beside a content loss of weight 1.
-        decoder: network of your own instead, from maps of the last layer to pictures.
+        style_layers: layers whose statistics are given to the content, and whose Gram matrices are
+            compared with the style's.
+        style_weight, color_weight, variation_weight: beside a content loss of weight 1: how far
+            the last layer's maps are from the normalised ones.
+        decoder: network of your own instead, from a list of maps of the style layers to
+            corrections of the picture.
         weights, dtype: of the perceptual network, as for `PerceptualFeatures`.
 
     Raises:
@@ -839,7 +963,9 @@ class AdaIN(keras.Model):
     def __init__(
         self,
         style_layers=STYLE_LAYERS,
-        style_weight=1.0,
+        style_weight=10.0,
+        color_weight=0.05,
+        variation_weight=0.05,
         decoder=None,
         weights="hed",
         dtype=None,
@@ -847,54 +973,97 @@ class AdaIN(keras.Model):
     ):
         super().__init__(dtype="float32", **kwargs)
         self.style_weight = check_number("style_weight", style_weight, low=0)
+        self.color_weight = check_number("color_weight", color_weight, low=0)
+        self.variation_weight = check_number("variation_weight", variation_weight, low=0)
         self.style_layers = tuple(style_layers)
         self.features = PerceptualFeatures(self.style_layers, weights=weights, dtype=dtype)
-        self.decoder = decoder or adain_decoder()
-        names = ("loss", "content_loss", "style_loss")
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        blocks = [layer.split("_")[0] for layer in self.style_layers]
+        if decoder is None and blocks != [f"block{i + 1}" for i in range(len(blocks))]:
+            raise ValueError(
+                f"style_layers: got {style_layers!r}, accepted without a decoder of your own is "
+                "one layer of each block from block1 on."
+            )
+        self.decoder = decoder or adain_decoder([64 * 2**i for i in range(len(blocks))])
+        self._paint = tf.function(self.paint, reduce_retracing=True)
+        self._statistics = tf.function(self.statistics, reduce_retracing=True)
+        self.trackers = _trackers()
         self.built = True
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; by default Adam, 5e-4, without XLA."""
-        super().compile(
-            optimizer=optimizer or keras.optimizers.Adam(5e-4), jit_compile=jit_compile, **kwargs
-        )
+        """Choose the optimizer; by default Adam, 1e-3, with clipped gradients, without XLA."""
+        # A few styles have far larger errors than the rest.
+        optimizer = optimizer or keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
-    def objective(self, pictures, target, style_statistics):
-        """(content_loss, style_loss): features as decoded, statistics as in the style."""
-        maps = self.features(pictures)
-        content_loss = relative_error(maps[self.style_layers[-1]], target)
-        errors = [
-            relative_error(channel_statistics(maps[name]), statistics)
-            for name, statistics in style_statistics.items()
-        ]
-        return content_loss, sum(errors) / len(errors)
+    def statistics(self, images):
+        """The channel statistics of the style layers of images (B, H, W, 3), a list."""
+        return [channel_statistics(x) for x in self.features(images).values()]
 
-    def losses(self, data, training):
-        images, styles = data
-        maps = self.features(images)[self.style_layers[-1]]
-        style_statistics = {n: channel_statistics(x) for n, x in self.features(styles).items()}
-        target = adaptive_instance_normalization(
-            maps, channel_statistics(maps), style_statistics[self.style_layers[-1]]
+    def paint(self, images, style_statistics, statistics=None, training=False):
+        """(pictures, the maps that they should have) of images in the colours of their styles.
+
+        Statistics of the images are those of all of them, unless they are given.
+        """
+        maps = list(self.features(images).values())
+        statistics = statistics or [channel_statistics(x) for x in maps]
+        maps = [
+            adaptive_instance_normalization(*each)
+            for each in zip(maps, statistics, style_statistics, strict=True)
+        ]
+        # Each layer has its own scale, up to hundreds: the decoder sees all of them at size 1.
+        sizes = [ops.sqrt(2.0 * ops.mean(ops.square(x), axis=(1, 2))) for x in style_statistics]
+        scaled = [
+            x / (size[:, None, None, None] + 1e-5) for x, size in zip(maps, sizes, strict=True)
+        ]
+        return images + self.decoder(scaled, training=training), maps
+
+    def objective(self, pictures, maps, style_maps, colors):
+        """A dict of losses: the deepest maps as decoded, Gram matrices and colours of the style."""
+        found = list(self.features(pictures).values())
+        errors = [
+            relative_error(gram_matrix(x), gram_matrix(y))
+            for x, y in zip(found, style_maps, strict=True)
+        ]
+        losses = {
+            "content_loss": relative_error(found[-1], maps[-1]),
+            "style_loss": sum(errors) / len(errors),
+            "color_loss": color_error(pictures, *colors),
+            "variation_loss": total_variation(pictures),
+        }
+        loss = (
+            losses["content_loss"]
+            + self.style_weight * losses["style_loss"]
+            + self.color_weight * losses["color_loss"]
+            + self.variation_weight * losses["variation_loss"]
         )
-        pictures = self.decoder(target, training=training)
-        content_loss, style_loss = self.objective(pictures, target, style_statistics)
-        return content_loss + self.style_weight * style_loss, content_loss, style_loss
+        return {"loss": loss} | losses
+
+    def losses_of(self, data, training):
+        images, styles = data
+        style_maps = list(self.features(styles).values())
+        colors = color_statistics(styles)
+        pictures, maps = self.paint(
+            match_colors(images, *colors),
+            [channel_statistics(x) for x in style_maps],
+            training=training,
+        )
+        return self.objective(pictures, maps, style_maps, colors)
 
     def train_step(self, data):
         with tf.GradientTape() as tape:
-            losses = self.losses(data, training=True)
-        gradients = tape.gradient(losses[0], self.trainable_variables)
+            losses = self.losses_of(data, training=True)
+        gradients = tape.gradient(losses["loss"], self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return FastStyleTransfer.track(self, *losses)
+        return _tracked(self.trackers, losses)
 
     def test_step(self, data):
-        return FastStyleTransfer.track(self, *self.losses(data, training=False))
+        return _tracked(self.trackers, self.losses_of(data, training=False))
 
-    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, stopped if a loss turns NaN."""
-        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
+    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
+        """`keras.Model.fit`, which refuses unfit pairs and stops if a loss turns NaN."""
+        _check_batch(x if y is None else (x, y), multiple=8, parts=2)
+        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
 
     def stylize(self, image, styles, style_mix=None, alpha=1.0, tile=512):
         """One image (H, W, 3) of any size in the style of one image or of several.
@@ -902,7 +1071,7 @@ class AdaIN(keras.Model):
         Args:
             image, styles: floats in [-1, 1], (H, W, 3); `styles` may be a list.
             style_mix: share of each style, by default equal ones.
-            alpha: strength of the style, from 0 (the image, decoded again) to 1.
+            alpha: strength of the style, from 0 (colours and features stay) to 1.
             tile: a larger image is painted in tiles, see `FastStyleTransfer.stylize`.
         """
         image = _check_image("image", image)
@@ -913,24 +1082,22 @@ class AdaIN(keras.Model):
                 f"alpha: got {alpha} with {len(styles)} styles, accepted is a number from 0 to 1 "
                 "with at least one style."
             )
-        own, *theirs = (
-            channel_statistics(self.features(_thumbnail(x)[None])[self.style_layers[-1]])
-            for x in (image, *styles)
-        )
-        mixed = sum(share * x for share, x in zip(style_mix, theirs, strict=True))
-        target = (1.0 - alpha) * own + alpha * mixed
-
-        def paint(x):
-            maps = self.features(x)[self.style_layers[-1]]
-            return self.decoder(adaptive_instance_normalization(maps, own, target))
-
-        return in_tiles(paint, image, tile)
+        shares = [1.0 - alpha, *(alpha * style_mix)]
+        image = match_colors(image[None], *_mixed_colors([image, *styles], shares))[0]
+        own, *theirs = (self._statistics(_thumbnail(x)[None]) for x in (image, *styles))
+        target = [
+            sum(share * x for share, x in zip(shares, layer, strict=True))
+            for layer in zip(own, *theirs, strict=True)
+        ]
+        return in_tiles(lambda x: self._paint(x, target, own)[0], image, tile)
 
     def get_config(self):
         return {
             "name": self.name,
             "style_layers": self.style_layers,
             "style_weight": self.style_weight,
+            "color_weight": self.color_weight,
+            "variation_weight": self.variation_weight,
             "decoder": keras.saving.serialize_keras_object(self.decoder),
             "weights": self.features.weights_name,
             "dtype": self.features.compute_dtype,
@@ -945,6 +1112,48 @@ class AdaIN(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**restored(config, "decoder"))
+
+
+# --- two files ---
+
+METHODS = ("gatys", "fast", "adain")
+
+
+def stylize(content_path, style_path, method="adain", size=512, steps=None, verbose="auto"):
+    """The picture of one file in the style of another, (H, W, 3), float32, [-1, 1].
+
+    Args:
+        content_path, style_path: image files, see `images.read`; `images.write` saves the result.
+        method: `"adain"`, in one pass; `"gatys"`, which trains the picture, in two sizes; `"fast"`,
+            which trains a network for this style, from that of the checkpoint on.
+        size: longer side of the result in pixels. The style is made as large, for `"fast"` and
+            `"adain"` at most 256 px, at which they were trained.
+        steps: of training, by default 100 for `"gatys"` and 250 for `"fast"`.
+        verbose: as for `fit`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is no image or cannot be used, or another argument is out of range.
+    """
+    check_choice("method", method, METHODS)
+    check_number("size", size, low=16, integer=True)
+    content = images.read(content_path, size)
+    style = images.read(style_path, size if method == "gatys" else min(256, size))
+    if method == "adain":
+        if steps is not None:
+            raise ValueError(f"steps: got {steps!r}, accepted with 'adain' is None: no training.")
+        return checkpoints.load("adain").stylize(content, style)
+    if method == "gatys":
+        steps = 100 if steps is None else steps
+        return coarse_to_fine(content, style, steps, verbose=verbose).picture()
+    steps = check_number("steps", 250 if steps is None else steps, low=1, integer=True)
+    start = checkpoints.load("fast_style_waves")
+    model = FastStyleTransfer(style)
+    model.measure.set_weights(start.measure.get_weights())
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)))
+    crops = datasets.load("photographs", "train", batch_size=4, seed=0).repeat()
+    model.fit(crops, steps_per_epoch=steps, verbose=verbose)
+    return model.stylize(content)
 
 
 # --- images of any size ---
@@ -965,6 +1174,7 @@ def in_tiles(function, image, tile=512, overlap=64, border=16):
     """
     check_number("tile", tile, low=64, integer=True)
     tile -= tile % 8
+    image = np.asarray(image)
     height, width = image.shape[:2]
     edges = [(border, border + -side % 8) for side in (height, width)]
     image = np.pad(image, [*edges, (0, 0)], mode="reflect")
@@ -974,7 +1184,7 @@ def in_tiles(function, image, tile=512, overlap=64, border=16):
             inside = (slice(top, top + tile), slice(left, left + tile))
             first = (max(0, top - overlap), max(0, left - overlap))
             seen = image[first[0] : top + tile + overlap, first[1] : left + tile + overlap]
-            painted = ops.convert_to_numpy(function(seen[None]))[0]
+            painted = np.clip(function(tf.constant(seen[None])), -1.0, 1.0)[0]
             rows, columns = result[inside].shape[:2]
             result[inside] = painted[top - first[0] :, left - first[1] :][:rows, :columns]
     return result[border : border + height, border : border + width]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras import checkpoints, datasets, gan, recipes
+from aigc_keras import checkpoints, datasets, gan, patterns, recipes
 
 
 @pytest.fixture
@@ -88,6 +88,26 @@ def test_committed_classifier_has_the_accuracy_it_claims():
     assert entry["test_accuracy"] >= 0.92
 
 
+@pytest.mark.parametrize("name", ["fast_style_waves", "adain"])
+def test_committed_style_networks_do_better_than_colours_alone(name):
+    """On crops of photographs that they never saw, against a network that paints nothing."""
+    crops, _ = datasets.arrays("photographs", "test[:8]")
+    styles = np.stack([patterns.draw(style, 128, seed=99) for style in patterns.NAMES] * 2)
+    model = checkpoints.load(name)
+    network = model.measure if name == "fast_style_waves" else model.decoder
+    data = tf.data.Dataset.from_tensor_slices((crops, styles)).batch(4)
+    model.compile()
+    trained = model.evaluate(data, verbose=0, return_dict=True)
+    (last,) = [w for w in network.trainable_weights if len(w.shape) == 4 and w.shape[-1] == 3]
+    for weight in network.trainable_weights:
+        if weight is last or weight.shape == (3,):
+            weight.assign(np.zeros(weight.shape))
+    colored = model.evaluate(data, verbose=0, return_dict=True)
+    assert colored["content_loss"] < trained["content_loss"] < 1
+    assert trained["style_loss"] < 0.7 * colored["style_loss"]
+    assert trained["loss"] < 0.9 * colored["loss"]
+
+
 def test_an_interrupted_recipe_continues(tmp_path, monkeypatch):
     """Stopped after one of three epochs, it trains the other two, and ends as if uninterrupted."""
     data = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype("float32")
@@ -110,7 +130,7 @@ def test_an_interrupted_recipe_continues(tmp_path, monkeypatch):
     for name, attempts in (("whole", [recipe]), ("resumed", [interrupted, recipe])):
         monkeypatch.setattr(recipes, "RUNS", tmp_path / "runs")
         for attempt in attempts:
-            monkeypatch.setitem(recipes.RECIPES, name, attempt)
+            monkeypatch.setitem(recipes.RECIPES, name, (attempt, "random numbers"))
             try:
                 recipes.run(name, folder=tmp_path)
             except KeyboardInterrupt:

@@ -11,6 +11,7 @@ TORCH_PYTHON to a Python interpreter that has it, for example to `torch/bin/pyth
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -30,7 +31,8 @@ import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 import keras
 import numpy as np
 import tensorflow as tf
-from races import RACES, fit_for, run
+from races import RACES, fit_for
+from style_loops import PlainLoop, content_and_style
 
 OUTPUT = Path(__file__).resolve().parents[2] / "data" / "benchmarks.json"
 SEED = 0
@@ -147,12 +149,57 @@ def generation_row():
     n = 2048
 
     def measure(seconds):
-        start, images = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < seconds or not images:
-            images += len(model.generate(n, seed=SEED))
-        return images / elapsed
+        return n * calls_per_second(lambda: model.generate(n, seed=SEED), seconds)
 
     return Row("DCGAN 28 px: generate(), images/s", f"n={n}, float32", measure)
+
+
+def style_transfer_rows():
+    """Gatys: the picture itself is trained."""
+    job = "Style transfer (Gatys) 256 px: steps/s"
+    content, style = content_and_style()
+
+    for label, targets_once in (
+        ("plain float32 loop", False),
+        ("plain float32 loop, targets computed once", True),
+    ):
+        loop = PlainLoop(content, style, targets_once)
+        yield Row(job, label, lambda seconds, step=loop.step: calls_per_second(step, seconds))
+
+    for label, dtype in (
+        ("StyleTransfer, float32", "float32"),
+        (f"StyleTransfer at its defaults ({ak.style.fast_dtype()})", None),
+    ):
+        model = ak.style.StyleTransfer(content, style, dtype=dtype)
+        model.compile()
+
+        def measure(seconds, model=model):
+            timer = ak.callbacks.TimeLimit(seconds)
+            model.fit(10**9, callbacks=[timer], verbose=0)
+            return timer.steps / timer.seconds
+
+        yield Row(job, label, measure)
+
+    def both_levels(seconds):
+        start = time.perf_counter()
+        ak.style.coarse_to_fine(content, style, steps=40, levels=2, verbose=0)
+        return 40 / (time.perf_counter() - start)
+
+    yield Row(job, "coarse_to_fine, 20 + 20 steps with their set-up", both_levels)
+
+
+def feed_forward_rows():
+    """Untrained networks, which take as long as trained ones."""
+    content, style = content_and_style()
+    fast, adain = ak.style.FastStyleTransfer(style), ak.style.AdaIN()
+    for size in (256, 512, 1024):
+        job = f"Feed-forward style transfer, {size} x {size} px: pictures/s"
+        image = keras.ops.convert_to_numpy(keras.ops.image.resize(content, (size, size)))
+        for label, stylize in (
+            ("FastStyleTransfer", functools.partial(fast.stylize, image)),
+            ("AdaIN", functools.partial(adain.stylize, image, style)),
+        ):
+            yield Row(job, label, functools.partial(calls_per_second, stylize))
 
 
 # --- PyTorch ---
@@ -201,6 +248,14 @@ class Torch:
 
 
 # --- measuring ---
+
+
+def calls_per_second(function, seconds):
+    start, calls = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds or not calls:
+        function()
+        calls += 1
+    return calls / elapsed
 
 
 def measure_all(rows, seconds, repeats):
@@ -263,7 +318,8 @@ def machine():
 
 
 def number(value):
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+    decimals = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def table(rows, memory):
@@ -288,7 +344,7 @@ def table(rows, memory):
 
 def race_table(results):
     """A line for each contestant; after the mean over several seeds stand all values."""
-    names = list(next((r["scores"] for r in results if r["scores"]), {}))
+    names = list(dict.fromkeys(name for r in results for name in r["scores"]))
     lines = [f"| setting | {' | '.join(names)} | failed |", "|---" * (len(names) + 2) + "|"]
     for result in results:
         cells = [race_cell(result["scores"].get(name)) for name in names]
@@ -326,7 +382,7 @@ def measure_speed(quick):
         rows += training_rows(model)
         if model.torch:
             rows += torch.rows(model.torch, rows[-1].job)
-    rows.append(generation_row())
+    rows += [generation_row(), *style_transfer_rows(), *feed_forward_rows()]
     measure_all(rows, seconds, repeats)
     torch.close()
     memory = peak_memory_gib()
@@ -368,7 +424,7 @@ def main():
         return
     facts = machine()
     for name in arguments.races or RACES:
-        results = run(RACES[name], arguments.race, max_seeds=1 if arguments.quick else None)
+        results = RACES[name](arguments.race, max_seeds=1 if arguments.quick else None)
         print(f"\n{name}\n\n{race_table(results)}", flush=True)
         report.setdefault("races", {})[name] = {"machine": facts, "results": results}
         if not arguments.quick:

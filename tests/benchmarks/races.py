@@ -13,6 +13,7 @@ import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 # isort: split
 import keras
 from keras import layers
+from style_loops import style_race
 
 IMAGE_SHAPE = (28, 28, 1)
 
@@ -33,38 +34,38 @@ class Race:
     contestants: tuple
     limit: float = float("inf")  # seconds of training that are enough
 
+    def __call__(self, seconds, max_seeds=None):
+        """Every contestant with every seed, one after the other, for at most `seconds` each."""
+        seconds = min(seconds, self.limit)
+        results = [
+            {"setting": c.setting, "seeds": [], "failed": [], "scores": {}}
+            for c in self.contestants
+        ]
+        # Seed by seed, so that a slow hour of the machine hits all contestants alike.
+        for seed in range(max_seeds or max(c.seeds for c in self.contestants)):
+            for contestant, result in zip(self.contestants, results, strict=True):
+                if seed >= contestant.seeds:
+                    continue
+                print(f"race: {contestant.setting}, seed {seed}", file=sys.stderr, flush=True)
+                try:
+                    scores = train_and_score(contestant, self.score, seconds, seed)
+                except FloatingPointError as error:  # a loss that turned NaN is a result, too
+                    result["failed"].append(f"seed {seed}: {str(error).partition('. ')[0]}")
+                    continue
+                result["seeds"].append(seed)
+                for name, value in scores.items():
+                    result["scores"].setdefault(name, {"values": []})["values"].append(value)
+        for result in results:
+            for score in result["scores"].values():
+                score["mean"] = statistics.fmean(score["values"])
+        return results
+
 
 def fit_for(model, data, seconds):
     """Train through `fit`, as a student does; the first steps, which trace, are not timed."""
     timer = ak.callbacks.TimeLimit(seconds, skip=10)
     model.fit(data.repeat(), steps_per_epoch=10**9, verbose=0, callbacks=[timer])
     return timer
-
-
-def run(race, seconds, max_seeds=None):
-    """Every contestant with every seed, one after the other, for at most `seconds` each."""
-    seconds = min(seconds, race.limit)
-    results = [
-        {"setting": c.setting, "seeds": [], "failed": [], "scores": {}} for c in race.contestants
-    ]
-    # Seed by seed, so that a slow hour of the machine hits all contestants alike.
-    for seed in range(max_seeds or max(c.seeds for c in race.contestants)):
-        for contestant, result in zip(race.contestants, results, strict=True):
-            if seed >= contestant.seeds:
-                continue
-            print(f"race: {contestant.setting}, seed {seed}", file=sys.stderr, flush=True)
-            try:
-                scores = train_and_score(contestant, race.score, seconds, seed)
-            except FloatingPointError as error:  # a loss that turned NaN is a result, too
-                result["failed"].append(f"seed {seed}: {str(error).partition('. ')[0]}")
-                continue
-            result["seeds"].append(seed)
-            for name, value in scores.items():
-                result["scores"].setdefault(name, {"values": []})["values"].append(value)
-    for result in results:
-        for score in result["scores"].values():
-            score["mean"] = statistics.fmean(score["values"])
-    return results
 
 
 def train_and_score(contestant, score, seconds, seed):
@@ -191,4 +192,5 @@ RACES = {
         ),
         limit=40,
     ),
+    "Style transfer": style_race,
 }

@@ -103,7 +103,7 @@ def test_committed_style_networks_do_better_than_colours_alone(name):
         if weight is last or weight.shape == (3,):
             weight.assign(np.zeros(weight.shape))
     colored = model.evaluate(data, verbose=0, return_dict=True)
-    assert colored["content_loss"] < trained["content_loss"] < 1
+    assert trained["content_loss"] < 0.6
     assert trained["style_loss"] < 0.7 * colored["style_loss"]
     assert trained["loss"] < 0.9 * colored["loss"]
 

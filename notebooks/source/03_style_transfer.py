@@ -27,7 +27,7 @@ from PIL import Image
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
-set_matplotlib_formats("jpeg", pil_kwargs={"quality": 90})  # photographs, a sixth of the size
+set_matplotlib_formats("jpeg", pil_kwargs={"quality": 65})  # photographs
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes; full: a night
 ak.profile.announce("03_style_transfer")
 
@@ -234,8 +234,9 @@ ak.plots.curves(
 )
 
 # %% [markdown]
-# The style loss starts high and falls, the content loss starts at zero and *rises*: the picture buys style with
-# content. Where they settle is a matter of the weights.
+# The style loss falls at once. The content loss would be zero for the photograph itself; the first large steps throw it up, and as the
+# steps shrink it comes part of the way back: the picture buys style with content. Where they settle is a matter of the
+# weights.
 #
 # ### The trade-off, as a grid
 #
@@ -422,7 +423,7 @@ ak.plots.grid(
     columns=4,
     row_labels=list(contents),
     column_labels=list(styles),
-    inches=2.8,
+    inches=2.4,
 )
 
 # %% [markdown]
@@ -532,11 +533,14 @@ result = ak.style.stylize(
 )
 print(f"{time.perf_counter() - start:.1f} s for {result.shape[1]} x {result.shape[0]} px")
 ak.images.write(folder / "painted.png", result)
-Image.fromarray(ak.plots.tile(result[None], columns=1))
+fig, axes = ak.plots.figure(size=(7.5, 5.0))
+axes[0, 0].imshow(ak.plots.tile(result[None], columns=1))
+axes[0, 0].axis("off")
+fig
 
 # %% [markdown]
-# Large pictures are painted in overlapping tiles, normalised by the statistics of the whole: no seams, and memory that
-# does not grow with the picture.
+# Large pictures are painted in overlapping tiles, normalised by the statistics of the whole: no seams, and the networks
+# never see more than a tile.
 #
 # ## 10. How it fails
 #

@@ -112,7 +112,7 @@ for name, maps in tower(photograph("china", 128)[None]).items():
 # ### What a layer knows: turn it round
 #
 # Start from noise and train the *picture* until one layer's maps are those of the photograph. What comes back is
-# what that layer still knows; what does not, it has thrown away. `StyleTransfer` is a `keras.Model` whose only weight is
+# what that layer still knows; what does not, it has thrown away. `StyleTransfer` is a `keras.Model` that trains only
 # the picture, so `fit()` needs no data.
 
 # %% tags=["nbval-ignore-output"]
@@ -316,7 +316,7 @@ ak.plots.grid(
 ak.show(ak.style.FastStyleTransfer.train_step)
 
 # %% [markdown]
-# Three things make it work, and all three are older than they look:
+# Three things make it work:
 #
 # - **Instance normalisation** (实例归一化, Ulyanov et al. 2016): each channel of each picture gets mean 0 and
 #   variance 1. The contrast of the photograph should not matter for the paint, and with this layer it cannot.
@@ -628,7 +628,7 @@ print("losses:", ", ".join(metric.name for metric in model.trackers))
 #
 # **2. "A generative model learns from large amounts of training data and generates content of a similar distribution"**
 # (text 000, section 1.2, with style transfer among its examples). Gatys' method learns no distribution and has no
-# training data: two pictures and a judge, and everything the judge knows was learned by telling photographs apart. `fit`
+# training data: two pictures and a judge, and everything the judge knows it learned from other photographs. `fit`
 # takes no data:
 
 # %%

@@ -25,6 +25,7 @@ from aigc_keras.shared import (
     load_seed_states,
     restored,
     save_seed_states,
+    update_average,
 )
 
 # --- objectives: (real_logits, fake_logits, label_smoothing) -> (discriminator, generator) loss ---
@@ -300,10 +301,8 @@ class GAN(keras.Model):
 
     def update_ema(self):
         """Move the averaged generator towards the trained one, faster in the first steps."""
-        step = ops.cast(self.optimizer.iterations, "float32")
-        momentum = ops.minimum(self.ema_momentum, step / (step + 10.0))
-        for average, weight in zip(self.ema_generator.weights, self.generator.weights, strict=True):
-            average.assign(weight + momentum * (average - weight))
+        momentum, step = self.ema_momentum, self.optimizer.iterations
+        update_average(self.ema_generator, self.generator, momentum, step)
 
     def track(self, discriminator_loss, generator_loss):
         self.discriminator_loss_tracker.update_state(discriminator_loss)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from aigc_keras import checkpoints, datasets, gan, metrics, patterns, style, vae
+from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, vae
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 SEED = 0
@@ -91,11 +91,12 @@ def train_vae(fit, latent_dim, epochs=40):
     return model, {**facts, "log_likelihood_bound": round(float(bound), 2), **score(model)}
 
 
-def score(model):
+def score(model, **kwargs):
     """Frechet distance and the rest of 10,000 samples against the 10,000 test images."""
     features = metrics.fashion_features()
     test, _ = datasets.arrays("fashion_mnist", "test")
-    result = metrics.evaluate_samples(model.generate(10_000, seed=SEED), test, features)
+    samples = model.generate(10_000, seed=SEED, **kwargs)
+    result = metrics.evaluate_samples(samples, test, features)
     return {"score": str(result), "frechet": round(result.frechet, 3)}
 
 
@@ -159,11 +160,34 @@ def losses(model, test):
     return {k: round(v, 3) for k, v in model.evaluate(test, verbose=0, return_dict=True).items()}
 
 
+def warm_adam(learning_rate, steps):
+    """Adam at a rate that rises for 500 steps and then falls to zero over the rest."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - 500, warmup_target=learning_rate, warmup_steps=500
+    )
+    return keras.optimizers.Adam(schedule)
+
+
+def train_diffusion(fit, epochs=24):
+    """Chapter 04's diffusion of pixels, with classes and a learned variance."""
+    train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED, labels=True)
+    model = diffusion.DiffusionModel(
+        (28, 28, 1), num_classes=10, variance="learned", widths=(32, 96), blocks=1
+    )
+    model.compile(warm_adam(1e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    test, labels = datasets.arrays("fashion_mnist", "test[:1000]")
+    bound = model.variational_bound(test, labels, n_steps=100, seed=SEED).mean()
+    bits = diffusion.bits_per_dimension(bound, model.image_shape)
+    return model, {"bits_per_dimension": round(float(bits), 3), **score(model)}
+
+
 RECIPES = {  # name: (function, what it trains on)
     "classifier_fashion_mnist": (train_classifier, "fashion_mnist"),
     "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
     "vae_2d_fashion_mnist": (train_vae_2d, "fashion_mnist"),
     "vae_16d_fashion_mnist": (train_vae_16d, "fashion_mnist"),
+    "diffusion_fashion_mnist": (train_diffusion, "fashion_mnist"),
     "fast_style_waves": (train_fast_style, "photographs"),
     "adain": (train_adain, "photographs, patterns"),
 }

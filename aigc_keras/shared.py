@@ -56,6 +56,14 @@ def load_seed_states(model, store):
         state.assign(store[f"seed {i}"])
 
 
+def update_average(average, network, momentum, step):
+    """Move the weights of `average` towards those of `network`, faster in the first steps."""
+    step = keras.ops.cast(step, "float32")
+    momentum = keras.ops.minimum(momentum, step / (step + 10.0))
+    for mean, weight in zip(average.weights, network.weights, strict=True):
+        mean.assign(weight + momentum * (mean - weight))
+
+
 def restored(config, *networks):
     """For `from_config`: the configuration with its networks made into models again."""
     # Keras takes the configuration apart that it reads.

@@ -3,6 +3,7 @@
 A recipe that is interrupted continues at its last finished epoch; its progress lies in `runs/`.
 """
 
+import re
 import shutil
 import sys
 import time
@@ -156,7 +157,7 @@ def train_adain(fit, epochs=12):
 
 
 def losses(model, test):
-    """Losses on crops of photographs that the model has not seen."""
+    """Losses on data that the model has not seen."""
     return {k: round(v, 3) for k, v in model.evaluate(test, verbose=0, return_dict=True).items()}
 
 
@@ -168,7 +169,7 @@ def warm_adam(learning_rate, steps):
     return keras.optimizers.Adam(schedule)
 
 
-def train_diffusion(fit, epochs=24):
+def train_diffusion(fit, epochs=20):
     """Chapter 04's diffusion of pixels, with classes and a learned variance."""
     train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED, labels=True)
     model = diffusion.DiffusionModel(
@@ -179,7 +180,57 @@ def train_diffusion(fit, epochs=24):
     test, labels = datasets.arrays("fashion_mnist", "test[:1000]")
     bound = model.variational_bound(test, labels, n_steps=100, seed=SEED).mean()
     bits = diffusion.bits_per_dimension(bound, model.image_shape)
-    return model, {"bits_per_dimension": round(float(bits), 3), **score(model)}
+    return model, {"bits_per_dimension": round(float(bits), 3), **score(model, guidance_scale=1.5)}
+
+
+def train_autoencoder(fit, epochs=16):
+    """The autoencoder whose latents the next recipe diffuses."""
+    train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED)
+    model = diffusion.latent_autoencoder((28, 28, 1), width=48)
+    model.compile(warm_adam(2e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    test, _ = datasets.arrays("fashion_mnist", "test")
+    result = metrics.evaluate_samples(model.reconstruct(test), test, metrics.fashion_features())
+    return model, {"reconstructions": str(result), "frechet": round(result.frechet, 3)}
+
+
+def train_latent_diffusion(fit, epochs=12):
+    """Chapter 04's diffusion of latents, with classes."""
+    train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED, labels=True)
+    autoencoder = checkpoints.load("autoencoder_fashion_mnist")
+    model = diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1)
+    model.compile(warm_adam(1e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    return model, score(model, guidance_scale=1.5)
+
+
+EMOJI_CLASSES = ("face", "heart", "button", "clock", "person", "other")
+_EMOJI_WORDS = {"woman": "person", "man": "person", "boy": "person", "girl": "person"}
+
+
+def emoji_labels(split):
+    """For each emoji of a split the number of the first of `EMOJI_CLASSES` in its name."""
+    labels = []
+    for caption in datasets.captions(split):
+        words = [_EMOJI_WORDS.get(w, w) for w in re.findall("[a-z]+", caption.lower())]
+        found = [name for name in EMOJI_CLASSES if name in words]
+        labels.append(EMOJI_CLASSES.index(found[0] if found else "other"))
+    return np.array(labels, "int32")
+
+
+def train_emoji_diffusion(fit, epochs=14):
+    """Chapter 04's diffusion of colour pixels."""
+    images, _ = datasets.arrays("emoji", "train", image_size=32)
+    train = tf.data.Dataset.from_tensor_slices((images, emoji_labels("train"))).cache()
+    train = train.shuffle(len(images), seed=SEED).repeat(10).batch(64).prefetch(2)
+    model = diffusion.DiffusionModel(
+        (32, 32, 3), num_classes=len(EMOJI_CLASSES), widths=(32, 96), blocks=1
+    )
+    model.compile(warm_adam(1e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    images, _ = datasets.arrays("emoji", "test", image_size=32)
+    test = tf.data.Dataset.from_tensor_slices((images, emoji_labels("test")))
+    return model, losses(model, test.batch(64))
 
 
 RECIPES = {  # name: (function, what it trains on)
@@ -187,7 +238,10 @@ RECIPES = {  # name: (function, what it trains on)
     "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
     "vae_2d_fashion_mnist": (train_vae_2d, "fashion_mnist"),
     "vae_16d_fashion_mnist": (train_vae_16d, "fashion_mnist"),
+    "autoencoder_fashion_mnist": (train_autoencoder, "fashion_mnist"),
     "diffusion_fashion_mnist": (train_diffusion, "fashion_mnist"),
+    "latent_diffusion_fashion_mnist": (train_latent_diffusion, "fashion_mnist"),
+    "diffusion_emoji": (train_emoji_diffusion, "emoji"),
     "fast_style_waves": (train_fast_style, "photographs"),
     "adain": (train_adain, "photographs, patterns"),
 }

@@ -48,6 +48,7 @@ class Model:
     split: str  # whole batches only: XLA would compile the short last one separately
     batch_size: int
     compile: dict = field(default_factory=dict)
+    labels: bool = False  # trains on (images, labels)
     torch: str = ""  # its name in `torch_models.py`, if it is there
 
 
@@ -76,11 +77,46 @@ def vae(**kwargs):
     return ak.vae.VAE((28, 28, 1), latent_dim=16, **kwargs)
 
 
+def diffusion(**kwargs):
+    """The network of the checkpoint, without a learned variance."""
+    return ak.diffusion.DiffusionModel(
+        (28, 28, 1), num_classes=10, widths=(32, 96), blocks=1, **kwargs
+    )
+
+
+def latent_diffusion(**kwargs):
+    """Its autoencoder, untrained, is float32 in every precision."""
+    autoencoder = ak.diffusion.latent_autoencoder((28, 28, 1))
+    return ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1, **kwargs)
+
+
+DIFFUSION_MODELS = (
+    Model(
+        "Diffusion 28 px",
+        diffusion,
+        "fashion_mnist",
+        "train[:59968]",
+        64,
+        labels=True,
+        torch="Diffusion",
+    ),
+    Model(
+        "Latent diffusion 7 x 7 x 4",
+        latent_diffusion,
+        "fashion_mnist",
+        "train[:59968]",
+        64,
+        labels=True,
+        torch="LatentDiffusion",
+    ),
+)
+
 MODELS = (
     Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64, torch="DCGAN"),
     Model("MLPGAN 28 px", mlpgan, "fashion_mnist", "train[:59968]", 64),
     Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 10}),
     Model("VAE 28 px", vae, "fashion_mnist", "train[:59968]", 64, torch="VAE"),
+    *DIFFUSION_MODELS,
 )
 
 SETTINGS = (  # label, arguments of the model, arguments of compile()
@@ -125,7 +161,9 @@ class Row:
 
 def training_rows(model):
     job = f"{model.name}, batch {model.batch_size}: training steps/s"
-    data = ak.datasets.load(model.dataset, model.split, model.batch_size, seed=SEED)
+    data = ak.datasets.load(
+        model.dataset, model.split, model.batch_size, seed=SEED, labels=model.labels
+    )
     measured = set()  # values of jit_compile in float32
     for label, model_arguments, compile_arguments in SETTINGS:
         network = model.build(**model_arguments)
@@ -152,6 +190,30 @@ def generation_row():
         return n * calls_per_second(lambda: model.generate(n, seed=SEED), seconds)
 
     return Row("DCGAN 28 px: generate(), images/s", f"n={n}, float32", measure)
+
+
+def sampling_rows(model, torch):
+    """The same sampler and the same untrained network, whose steps are driven in several ways."""
+    job = f"{model.name}: generate() in 20 steps, images/s"
+    n, sampler = 256, ak.diffusion.DPMSolver(20)
+    network = model.build()
+    if isinstance(network, ak.diffusion.LatentDiffusion):
+        network.adapt(ak.datasets.arrays(model.dataset, "train[:1000]")[0])
+
+    def images_per_second(function):
+        return lambda seconds: n * calls_per_second(function, seconds)
+
+    def call_a_step():
+        """As in Keras' examples: the loop is Python's, and each step calls the network."""
+        labels = keras.ops.arange(n, dtype="int32") % network.num_classes
+        noise = keras.random.normal((n, *network.data_shape), seed=SEED)
+        data = sampler.sample(network.denoiser([labels]), noise, network.alpha_bar)
+        return network.decode(data).numpy()
+
+    loop = functools.partial(network.generate, n, sampler=sampler, seed=SEED)
+    yield Row(job, f"n={n}, float32", images_per_second(loop))
+    yield Row(job, "one Keras call a step in a Python loop", images_per_second(call_a_step))
+    yield from torch.rows(model.torch, "generate", n, job, ["float32"])
 
 
 def style_transfer_rows():
@@ -227,17 +289,20 @@ class Torch:
             raise RuntimeError(f"{self.process.args} ended, see above.")
         return line
 
-    def rows(self, model, job):
-        for precision in ("float32", "bfloat16"):
+    def rows(self, model, method, n, job, precisions=("float32", "bfloat16")):
+        """`method`, "train_step" or "generate", of `model` on `n` images at a time."""
+        for precision in precisions:
 
             def measure(seconds, precision=precision):
-                self.process.stdin.write(f"{model} {precision} {seconds}\n")
+                self.process.stdin.write(f"{model} {method} {precision} {n} {seconds}\n")
                 self.process.stdin.flush()
                 return float(self.answer())
 
             label = "PyTorch, float32" if precision == "float32" else "PyTorch, bfloat16 autocast"
+            if method == "train_step":
+                label += ", images in memory"
             if self.process:
-                yield Row(job, f"{label}, images in memory", measure)
+                yield Row(job, label, measure)
             else:
                 yield Row(job, label, skipped="torch is not installed")
 
@@ -371,35 +436,48 @@ def write(report):
     print(f"\nWritten to {OUTPUT.name}.")
 
 
-def measure_speed(quick):
-    """The part of the report that says how fast the models train."""
+def measure_speed(quick, only, report):
+    """The part of the report that says how fast the models train; what is left out, it keeps."""
     seconds, repeats = (0.2, 2) if quick else (1.5, 5)
     facts = machine()
     torch = Torch()
+    models = [model for model in MODELS if only.lower() in model.name.lower()]
     # A job's rows stand together, so that what is compared is also measured back to back.
     rows = []
-    for model in MODELS:
+    for model in models:
         rows += training_rows(model)
         if model.torch:
-            rows += torch.rows(model.torch, rows[-1].job)
-    rows += [generation_row(), *style_transfer_rows(), *feed_forward_rows()]
+            rows += torch.rows(model.torch, "train_step", model.batch_size, rows[-1].job)
+    for model in DIFFUSION_MODELS:
+        if model in models:
+            rows += sampling_rows(model, torch)
+    if not only:
+        rows += [generation_row(), *style_transfer_rows(), *feed_forward_rows()]
     measure_all(rows, seconds, repeats)
     torch.close()
     memory = peak_memory_gib()
 
-    verdicts = [judge(model, rows) for model in MODELS]
+    verdicts = [judge(model, rows) for model in models]
     print(table(rows, memory), "", *verdicts, sep="\n")
+    facts |= {"torch": torch.version}
+    new = {"rows": [row.numbers() for row in rows], "jit_compile": verdicts}
+    if not only:
+        return {"machine": facts, "peak_memory_gib": memory, **new}
+    jobs = {row["job"] for row in new["rows"]}
+    names = tuple(f"{model.name}:" for model in models)
     return {
-        "machine": facts | {"torch": torch.version},
-        "rows": [row.numbers() for row in rows],
-        "jit_compile": verdicts,
-        "peak_memory_gib": memory,
+        "rows": [row for row in report["rows"] if row["job"] not in jobs] + new["rows"],
+        "jit_compile": [x for x in report["jit_compile"] if not x.startswith(names)] + verdicts,
+        f"machine, {only}": facts,
     }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a trial run; writes no file")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only models with TEXT in their name"
+    )
     parser.add_argument(
         "--race",
         type=float,
@@ -418,7 +496,7 @@ def main():
     keras.utils.set_random_seed(SEED)
     report = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
     if not arguments.race:
-        report |= measure_speed(arguments.quick)
+        report |= measure_speed(arguments.quick, arguments.only, report)
         if not arguments.quick:
             write(report)
         return

@@ -1,21 +1,27 @@
 """How good do the models get in the same training time? The races of `bench.py --race SECONDS`.
 
 Only training counts: neither the first steps, which build the graph, nor the scoring afterwards.
+One race trains nothing: it compares the samplers of a trained diffusion model.
 """
 
 import functools
 import statistics
 import sys
+import time
 from dataclasses import dataclass
 
 import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 
 # isort: split
 import keras
+import numpy as np
 from keras import layers
 from style_loops import style_race
 
+from aigc_keras.diffusion import DDIM, DDPM, DPMSolver, Heun
+
 IMAGE_SHAPE = (28, 28, 1)
+GUIDANCE_SCALE = 1.0  # of the race of samplers
 
 
 @dataclass(frozen=True)
@@ -90,15 +96,22 @@ def test_images():
 
 
 @functools.cache
+def fashion_features():
+    return ak.metrics.fashion_features()
+
+
+@functools.cache
 def test_features():
-    return ak.metrics.fashion_features().extract(test_images())
+    return fashion_features().extract(test_images())
 
 
 def image_score(model, seed):
-    """Generated images against those of the test set, in features of a classifier of clothes."""
-    images = model.generate(10_000, seed=seed)
-    features = ak.metrics.fashion_features()
-    score = ak.metrics.evaluate_samples(images, test_features(), features)
+    return score_images(model.generate(10_000, seed=seed))
+
+
+def score_images(images):
+    """Images against those of the test set, in features of a classifier of clothes."""
+    score = ak.metrics.evaluate_samples(images, test_features(), fashion_features())
     names = ("frechet", "frechet_error", "precision", "recall")
     return {name: getattr(score, name) for name in names}
 
@@ -168,6 +181,82 @@ dcgan = functools.partial(ours, ak.gan.DCGAN)
 conditional_gan = functools.partial(ours, ak.gan.ConditionalGAN, num_classes=10)
 vae = functools.partial(ours, ak.vae.VAE, latent_dim=16)
 
+# --- diffusion of pixels or of latents: the autoencoder's training counts ---
+
+
+def diffusion_race(seconds, max_seeds=None):
+    """Both from nothing for `seconds`, of which the autoencoder has a quarter; one seed."""
+    labels = np.arange(2_000, dtype="int32") % 10
+    results = []
+    for setting in ("diffusion of pixels", "diffusion of latents"):
+        print(f"race: {setting}", file=sys.stderr, flush=True)
+        keras.utils.set_random_seed(0)
+        data = ak.datasets.load("fashion_mnist", batch_size=64, seed=0, labels=True)
+        before = 0.0
+        if setting == "diffusion of latents":
+            autoencoder = ak.diffusion.latent_autoencoder(IMAGE_SHAPE)
+            autoencoder.compile()
+            before = fit_for(autoencoder, data, seconds / 4).seconds
+            model = ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1)
+        else:
+            model = ak.diffusion.DiffusionModel(
+                IMAGE_SHAPE, num_classes=10, widths=(32, 96), blocks=1
+            )
+        model.compile()
+        timer = fit_for(model, data, seconds - before)
+        images = model.generate(len(labels), labels=labels, guidance_scale=2.0, seed=0)
+        _, probabilities = fashion_features().extract(images)
+        scores = {
+            **score_images(images),
+            "agreement": float(np.mean(probabilities.argmax(axis=1) == labels)),
+            "steps": timer.steps,
+            "seconds": before + timer.seconds,
+        }
+        scores = {name: {"values": [x], "mean": x} for name, x in scores.items()}
+        results.append({"setting": setting, "seeds": [0], "failed": [], "scores": scores})
+    return results
+
+
+# --- samplers: how good, after how many steps? ---
+
+SAMPLER_STEPS = {
+    DDPM: (10, 20, 50, 100, 200),
+    DDIM: (5, 10, 20, 50),
+    DPMSolver: (5, 10, 20, 50),
+    Heun: (3, 5, 10, 25),
+}
+
+
+def sampler_race(seconds, max_seeds=None, n=2_000):
+    """`n` images of a checkpoint by each sampler, of the same classes and from the same noise.
+
+    `seconds` and `max_seeds` are of no use here: nothing is trained, and there is one seed.
+    Returns what `Race` does; `evaluations` are those of the network for one image.
+    """
+    model = ak.checkpoints.load("latent_diffusion_fashion_mnist")
+    passes = 1 if GUIDANCE_SCALE in (0, 1) else 2
+    results = []
+    for sampler_class, all_steps in SAMPLER_STEPS.items():
+        generate = functools.partial(model.generate, guidance_scale=GUIDANCE_SCALE, seed=0)
+        generate(n, sampler=sampler_class(2))  # builds the graph, for any number of steps
+        for steps in all_steps:
+            setting = f"{sampler_class.__name__}({steps})"
+            print(f"race: {setting}", file=sys.stderr, flush=True)
+            start = time.perf_counter()
+            images = generate(n, sampler=sampler_class(steps))
+            spent = time.perf_counter() - start
+            looks = 2 * steps - 1 if sampler_class is Heun else steps
+            scores = {
+                **score_images(images),
+                "seconds": spent,
+                "evaluations": passes * looks,
+                "steps": steps,
+            }
+            scores = {name: {"values": [x], "mean": x} for name, x in scores.items()}
+            results.append({"setting": setting, "seeds": [0], "failed": [], "scores": scores})
+    return results
+
+
 LEARNING_RATES = {"": 1.0, ", learning rate x 10": 10.0, ", learning rate / 10": 0.1}
 
 RACES = {
@@ -193,4 +282,6 @@ RACES = {
         limit=40,
     ),
     "Style transfer": style_race,
+    "Diffusion": diffusion_race,
+    "Samplers": sampler_race,
 }

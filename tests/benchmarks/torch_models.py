@@ -1,18 +1,20 @@
-"""The DCGAN and VAE of `aigc_keras` and their train steps in plain PyTorch, for `bench.py`.
+"""The networks of `aigc_keras` and their train steps in plain PyTorch, for `bench.py`.
 
-Answers each line "MODEL PRECISION SECONDS" on stdin with a line of training steps/s on stdout. The
+Answers each line "MODEL METHOD PRECISION N SECONDS" on stdin with a line on stdout: for METHOD
+train_step the steps/s of batches of N, for generate the images/s when N are drawn at a time. The
 images are noise that lies in memory: their values and their loading cost this side nothing.
 """
 
+import math
 import sys
 import time
 
 import torch
 from torch import nn
-from torch.nn.functional import softplus
+from torch.nn.functional import interpolate, pad, relu, softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-BATCH_SIZE, SKIP_STEPS = 64, 10
+SKIP_STEPS = 10
 
 
 def generator(latent_dim, width=128):
@@ -124,22 +126,203 @@ class VAE(nn.Module):
         return loss.item(), reconstruction_loss.item(), kl.item()
 
 
-MODELS = {"DCGAN": DCGAN, "VAE": VAE}
+class ResidualBlock(nn.Module):
+    def __init__(self, channels, width, dim):
+        super().__init__()
+        self.norm = nn.GroupNorm(8, channels, eps=1e-3)
+        self.scale, self.shift = nn.Linear(dim, channels), nn.Linear(dim, channels)
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
+
+    def forward(self, x, embedding):
+        scale, shift = (layer(embedding)[..., None, None] for layer in (self.scale, self.shift))
+        h = relu(self.norm(x) * (1 + scale) + shift)
+        return self.skip(x) + self.second(relu(self.first(h)))
 
 
-def steps_per_second(model, images, seconds):
-    for _ in range(SKIP_STEPS):
-        model.train_step(images)
-    start, steps = time.perf_counter(), 0
+class UNet(nn.Module):
+    """`aigc_keras.diffusion.unet` with two widths and blocks=1."""
+
+    def __init__(self, channels, widths, patch, num_classes):
+        super().__init__()
+        fine, coarse = widths
+        dim = 2 * coarse
+        self.frequencies = torch.exp(-math.log(10_000) * torch.arange(32) / 32)
+        self.time = nn.Sequential(nn.Linear(64, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.label = nn.Embedding(num_classes + 1, dim)  # one more class than there are: none
+        if patch == 1:
+            self.input = nn.Conv2d(channels, fine, 3, padding=1)
+            self.output = nn.Conv2d(fine, channels, 3, padding=1)
+        else:
+            self.input = nn.Conv2d(channels, fine, patch, stride=patch)
+            self.output = nn.ConvTranspose2d(
+                fine, channels, 2 * patch, stride=patch, padding=patch // 2
+            )
+        self.fine_down = ResidualBlock(fine, fine, dim)
+        self.downsample = nn.Conv2d(fine, coarse, 3, stride=2)
+        self.coarse_down = ResidualBlock(coarse, coarse, dim)
+        self.middle = ResidualBlock(coarse, coarse, dim)
+        self.attention_norm = nn.GroupNorm(8, coarse, eps=1e-3)
+        self.attention = nn.MultiheadAttention(coarse, 4, batch_first=True)
+        self.coarse_up = ResidualBlock(2 * coarse, coarse, dim)
+        self.upsample = nn.Conv2d(coarse, fine, 3, padding=1)
+        self.fine_up = ResidualBlock(2 * fine, fine, dim)
+        self.output_norm = nn.GroupNorm(8, fine, eps=1e-3)
+
+    def forward(self, noisy, times, labels):
+        angles = 1000 * times[:, None] * self.frequencies
+        waves = torch.cat([angles.sin(), angles.cos()], 1)
+        embedding = nn.functional.silu(self.time(waves) + self.label(labels))
+        fine = self.fine_down(self.input(noisy), embedding)
+        odd = fine.shape[-1] % 2  # Keras' "same" pads an even side at its end only
+        coarse = self.coarse_down(self.downsample(pad(fine, (odd, 1, odd, 1))), embedding)
+        x = self.middle(coarse, embedding)
+        h = self.attention_norm(x).flatten(2).transpose(1, 2)
+        h, _ = self.attention(h, h, h, need_weights=False)
+        x = x + h.transpose(1, 2).reshape(x.shape)
+        x = self.coarse_up(torch.cat([x, coarse], 1), embedding)
+        x = interpolate(x, scale_factor=2)[..., : fine.shape[-2], : fine.shape[-1]]
+        x = self.fine_up(torch.cat([self.upsample(x), fine], 1), embedding)
+        return self.output(relu(self.output_norm(x)))
+
+
+def cosine_rates(times):
+    """(signal rates, noise rates) of the cosine schedule, in double precision."""
+    offset = 0.008
+    angles = (times.double() + offset) / (1 + offset) * math.pi / 2
+    alpha_bar = angles.cos() ** 2 / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
+    alpha_bar = 1 - (1 - 1e-4) * (1 - alpha_bar)
+    return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+class Diffusion:
+    shape, widths, patch, num_classes, timesteps = (1, 28, 28), (32, 96), 2, 10, 1000
+
+    def __init__(self, bfloat16):
+        self.bfloat16 = bfloat16
+        self.network = UNet(self.shape[0], self.widths, self.patch, self.num_classes)
+        self.ema_network = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(0.999)
+        ).eval()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-3, eps=1e-7)
+        steps = torch.arange(self.timesteps + 1) / self.timesteps
+        self.rates = [x.float()[:, None, None, None] for x in cosine_rates(steps)]
+
+    def encode(self, images):
+        return images
+
+    def decode(self, data):
+        return data
+
+    def clip(self, data):
+        return data.clamp(-1, 1)
+
+    def train_step(self, images):
+        data, n = self.encode(images), len(images)
+        labels = torch.arange(n) % self.num_classes
+        labels = torch.where(torch.rand(n) < 0.1, self.num_classes, labels)
+        steps = torch.randint(1, self.timesteps + 1, (n,))
+        signal_rates, noise_rates = (x[steps] for x in self.rates)
+        noise = torch.randn_like(data)
+        noisy = signal_rates * data + noise_rates * noise
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            velocity = self.network(noisy, steps / self.timesteps, labels).float()
+        loss = (velocity - (signal_rates * noise - noise_rates * data)).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.ema_network.update_parameters(self.network)
+        return loss.item()
+
+    def generate(self, n):
+        return self.sample(torch.randn(n, *self.shape), torch.arange(n) % self.num_classes)
+
+    @torch.no_grad()
+    def sample(self, noisy, labels, steps=20):
+        """DPM-Solver++(2M): Lu et al. 2022, algorithm 2, as `aigc_keras.diffusion.DPMSolver`."""
+        times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+        signal_rates, noise_rates = (x.tolist() for x in cosine_rates(times))
+        log_snr = [math.log(s / n) for s, n in zip(signal_rates[:-1], noise_rates, strict=False)]
+        previous = None
+        for i, time_ in enumerate(times[:-1].tolist()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                velocity = self.ema_network(noisy, torch.full((len(noisy),), time_), labels)
+            image = self.clip(signal_rates[i] * noisy - noise_rates[i] * velocity.float())
+            if i == steps - 1:
+                return self.decode(image)
+            h = log_snr[i + 1] - log_snr[i]
+            straight = image
+            if previous is not None:
+                straight = image + 0.5 * h / (log_snr[i] - log_snr[i - 1]) * (image - previous)
+            noisy = noise_rates[i + 1] / noise_rates[i] * noisy
+            noisy = noisy - signal_rates[i + 1] * math.expm1(-h) * straight
+            previous = image
+
+
+class LatentDiffusion(Diffusion):
+    """With the networks of `latent_autoencoder`, which are float32 in every precision."""
+
+    shape, widths, patch = (4, 7, 7), (64, 128), 1
+
+    def __init__(self, bfloat16):
+        super().__init__(bfloat16)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 8, 3, padding=1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(4, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1),
+            nn.Tanh(),
+        )
+        self.mean, self.std = torch.zeros(4, 1, 1), torch.ones(4, 1, 1)
+
+    @torch.no_grad()
+    def encode(self, images):
+        mean, _ = self.encoder(images).chunk(2, dim=1)
+        return (mean - self.mean) / self.std
+
+    def decode(self, data):
+        return self.decoder(data * self.std + self.mean)
+
+    def clip(self, data):
+        return data
+
+
+MODELS = {
+    "DCGAN": DCGAN,
+    "VAE": VAE,
+    "Diffusion": Diffusion,
+    "LatentDiffusion": LatentDiffusion,
+}
+
+
+def calls_per_second(function, seconds, skip):
+    for _ in range(skip):
+        function()
+    start, calls = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        model.train_step(images)
-        steps += 1
-    return steps / (time.perf_counter() - start)
+        function()
+        calls += 1
+    return calls / (time.perf_counter() - start)
+
+
+def measure(model, method, n, seconds):
+    if method == "generate":
+        return n * calls_per_second(lambda: model.generate(n), seconds, skip=1)
+    images = torch.rand(n, 1, 28, 28) * 2 - 1
+    return calls_per_second(lambda: model.train_step(images), seconds, SKIP_STEPS)
 
 
 def main():
     torch.manual_seed(0)
-    images = torch.rand(BATCH_SIZE, 1, 28, 28) * 2 - 1
     models = {
         (name, precision): build(bfloat16=precision == "bfloat16")
         for name, build in MODELS.items()
@@ -147,8 +330,8 @@ def main():
     }
     print(torch.__version__, flush=True)
     for line in sys.stdin:
-        name, precision, seconds = line.split()
-        print(steps_per_second(models[name, precision], images, float(seconds)), flush=True)
+        name, method, precision, n, seconds = line.split()
+        print(measure(models[name, precision], method, int(n), float(seconds)), flush=True)
 
 
 if __name__ == "__main__":

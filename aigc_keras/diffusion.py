@@ -359,7 +359,7 @@ class SinusoidalEmbedding(layers.Layer):
     """
 
     def __init__(self, dim, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # a time in half precision is another time
         self.dim = check_number("dim", dim, low=2, integer=True)
 
     def call(self, times):
@@ -411,6 +411,7 @@ def unet(
         outputs: maps for each channel of the image; 2 with a learned variance.
     """
     check_number("patch", patch, low=1, integer=True)
+    check_number("blocks", blocks, low=1, integer=True)
     if len(image_shape) != 3 or any(side % patch for side in image_shape[:2]):
         raise ValueError(
             f"image_shape: got {tuple(image_shape)}, accepted is (height, width, channels) with "
@@ -854,12 +855,15 @@ class DiffusionModel(keras.Model):
         """
         images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
         mask, shape = np.asarray(mask), (*images.shape[:-1], 1)
-        if mask.dtype != bool or np.broadcast_shapes(mask.shape, shape) != shape:
+        try:
+            if mask.dtype != bool:
+                raise ValueError
+            mask = np.broadcast_to(mask, shape)
+        except ValueError:
             raise ValueError(
                 f"mask: got {mask.dtype.name} of shape {mask.shape}, accepted are booleans of "
                 f"shape {shape} or what broadcasts to it."
-            )
-        mask = np.broadcast_to(mask, shape)
+            ) from None
         known = (images, mask.astype("float32"))
         args = (labels, sampler, guidance_scale, seed, batch_size)
         return np.where(mask, images, self._sample(len(images), *args, known=known))
@@ -926,6 +930,9 @@ class DiffusionModel(keras.Model):
         """
         n_steps = check_number("n_steps", n_steps, low=1, integer=True)
         images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
+        if (labels is None) != (self.num_classes is None):
+            accepted = "none" if self.num_classes is None else f"{len(images)} integers"
+            raise ValueError(f"labels: got {labels!r}, accepted are {accepted} by this model.")
         conditions = ()
         if self.num_classes:
             conditions = (check_labels(labels, len(images), self.num_classes),)
@@ -1086,8 +1093,16 @@ class LatentDiffusion(DiffusionModel):
             )
         latents, _ = self.autoencoder.encode(x[:5000])
         latents = latents.reshape(-1, self._latent_shape[-1])
+        std = latents.std(axis=0)
+        if not std.all():
+            raise ValueError(f"autoencoder: its latent channels vary by {std}, accepted is > 0.")
         self.latent_mean.assign(latents.mean(axis=0))
-        self.latent_std.assign(latents.std(axis=0))
+        self.latent_std.assign(std)
+
+    def _sample(self, *args, **kwargs):
+        if not np.any(self.latent_std):
+            raise ValueError("model: it knows no latents yet; call fit, or adapt(images), first.")
+        return super()._sample(*args, **kwargs)
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""

@@ -218,7 +218,7 @@ def emoji_labels(split):
     return np.array(labels, "int32")
 
 
-def train_emoji_diffusion(fit, epochs=14):
+def train_emoji_diffusion(fit, epochs=10):
     """Chapter 04's diffusion of colour pixels."""
     images, _ = datasets.arrays("emoji", "train", image_size=32)
     train = tf.data.Dataset.from_tensor_slices((images, emoji_labels("train"))).cache()

@@ -220,10 +220,10 @@ def diffusion_race(seconds, max_seeds=None):
 # --- samplers: how good, after how many steps? ---
 
 SAMPLER_STEPS = {
-    DDPM: (10, 20, 50, 100, 200),
+    DDPM: (10, 20, 50, 200),
     DDIM: (5, 10, 20, 50),
-    DPMSolver: (5, 10, 20, 50),
-    Heun: (3, 5, 10, 25),
+    DPMSolver: (5, 10, 20),
+    Heun: (3, 5, 10),
 }
 
 

@@ -497,7 +497,17 @@ axis.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Frec
 axis.legend()
 for name, values in found.items():
     print(name, "; ".join(f"{steps:.0f} steps {d:.2f} ± {e:.2f}" for _, d, e, steps in values))
+best = {(name, steps): (d, e) for name in found for _, d, e, steps in found[name]}
+(fast, fast_error), (slow, slow_error) = best["DPMSolver", 10], best["DDPM", 200]
+assert fast - slow < np.hypot(fast_error, slow_error)
 fig
+
+# %% [markdown]
+# **DPM-Solver++ in 10 steps is as good as DDPM in 200**, within the error bars: a twentieth of the work. DDIM gets there
+# with about twice the steps. With so few steps Heun's method breaks down: it has half as many for the same number of
+# calls, and they lie evenly in time, where section 1's right-hand curve is steepest at both ends. (All at
+# `guidance_scale=1` and from 2,000 pictures, which makes every distance a little larger than with the 10,000 of the
+# manifest.)
 
 # %% [markdown]
 # **How many bits?** A diffusion model is also a likelihood model. The forward and the reverse process give a

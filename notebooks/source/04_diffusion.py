@@ -508,8 +508,7 @@ fig
 # calls, and they lie evenly in time, where section 1's right-hand curve is steepest at both ends. (All at
 # `guidance_scale=1` and from 2,000 pictures, which makes every distance a little larger than with the 10,000 of the
 # manifest.)
-
-# %% [markdown]
+#
 # **How many bits?** A diffusion model is also a likelihood model. The forward and the reverse process give a
 # lower bound like chapter 02's, a sum over all steps (Ho et al. 2020, eq. 5):
 #

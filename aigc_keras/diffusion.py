@@ -924,9 +924,9 @@ class DiffusionModel(keras.Model):
     def variational_bound(self, images, labels=None, n_steps=50, seed=None, batch_size=256):
         """-log p(x) is at most this many nats, (n,): Ho et al. 2020, eq. 5.
 
-        The sum over all `timesteps` is estimated, without bias, from `n_steps` of them, spread
-        evenly and different for each image. For what is diffused: pixels of 256 levels; of points,
-        and of the latents of a `LatentDiffusion`, the density.
+        The sum over all `timesteps` is estimated, without bias, from the first and `n_steps`
+        others, spread evenly and different for each image. For what is diffused: pixels of 256
+        levels; of points, and of the latents of a `LatentDiffusion`, the density.
         """
         n_steps = check_number("n_steps", n_steps, low=1, integer=True)
         images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
@@ -942,12 +942,15 @@ class DiffusionModel(keras.Model):
         rate = self.steps["signal_rate"][-1] ** 2
         prior = 0.5 * (rate * data**2 - rate - np.log1p(-rate))  # KL(q(x_T | x_0) || N(0, I))
         total = prior.reshape(len(data), -1).sum(axis=1).astype("float64")
-        for i in range(n_steps):
-            steps = (i + rng.random(len(data))) * self.timesteps / n_steps
-            steps = 1 + steps.astype("int32")
+        later = self.timesteps - 1
+        for i in range(n_steps + 1):
+            # The first step, of another kind and size than the others, is not left to chance.
+            steps = np.ones(len(data), "int32")
+            if i:
+                steps = 2 + ((i - 1 + rng.random(len(data))) * later / n_steps).astype("int32")
             noise = rng.standard_normal(data.shape).astype("float32")
             terms = in_batches(self._bound_batch, data, (noise, steps, *conditions), batch_size)
-            total += terms * self.timesteps / n_steps
+            total += terms * (later / n_steps if i else 1.0)
         return total
 
     def bound_batch(self, inputs):

@@ -234,16 +234,15 @@ for axis, t in zip(axes[0], (0.7, 0.3, 0.1)):
     signal_rate, noise_rate = (
         float(np.sqrt(x)) for x in (ak.diffusion.cosine(t), 1 - ak.diffusion.cosine(t))
     )
-    arrows = {}
     for name, denoiser, color in (
-        ("exact", exact_denoiser, "#999999"),
+        ("exact", exact_denoiser, "#BBBBBB"),
         ("learned", learned_denoiser, ak.plots.COLORS[1]),
     ):
         score = (
             -np.asarray(denoiser(tf.constant(plane), t, signal_rate, noise_rate).noise) / noise_rate
         )
-        arrows[name] = score
-        axis.quiver(*plane.T, *score.T, color=color, label=name, angles="xy", width=0.005)
+        width = 0.012 if name == "exact" else 0.004
+        axis.quiver(*plane.T, *score.T, color=color, label=name, angles="xy", width=width)
     axis.scatter(*mixed(t)[:1500].T, s=1, color=ak.plots.COLORS[0], alpha=0.4)
     x = tf.constant(mixed(t)[:2000].astype("float32"))  # where there are data
     truth, guess = (
@@ -258,8 +257,8 @@ fig
 
 # %% [markdown]
 # Far out all arrows point to the middle: seen through much noise, the ring is one blob. Nearer to the
-# data they part for the eight clouds. Grey is the truth, orange what the network found; where no data
-# lie, nobody taught it anything, and nobody asks.
+# data they part for the eight clouds. Grey is the truth, and the orange arrows of the
+# network lie on it.
 #
 # ## 3. Samplers: ways back
 #
@@ -348,7 +347,9 @@ for name, cloud in clouds.items():
 ak.plots.points(ring, list(clouds.values()), list(clouds))
 
 # %% [markdown]
-# All eight clouds, each with its share. Chapter 01's GAN had to be coaxed into that; here the loss is a
+# All eight clouds, each with its share. The two fast samplers add no noise and leave thin bridges: where the truth
+# parts the clouds with an edge, a network has a slope. DDPM's noise shakes the points off. Five steps are too few for an
+# edge of any kind. Chapter 01's GAN had to be coaxed into that; here the loss is a
 # regression, and no cloud can be dropped without paying for it.
 #
 # ## 4. Pictures, and a smaller place to diffuse
@@ -592,7 +593,7 @@ ak.plots.grid(
 )
 
 # %% [markdown]
-# Rows use the same noise. The more guidance, the more every bag becomes *the* bag: cleaner, darker, and
+# Rows use the same noise. The more guidance, the more every bag becomes *the* bag: cleaner, brighter, and
 # alike.
 #
 # ### What the sampler sees
@@ -662,8 +663,9 @@ ak.plots.grid(
 # %% [markdown]
 # ### Colour: emoji
 #
-# The same `DiffusionModel`, on 1,723 emoji of 32 x 32 pixels in colour. The classes were read off their
-# English names; three of them in three rows:
+# The same `DiffusionModel`, on 1,723 emoji of 32 x 32 pixels in colour, after a few minutes of training. The classes
+# were read off their English names; three of them in three rows. 108 faces are enough to learn what a face is, 26
+# hearts are not:
 
 # %% tags=["nbval-ignore-output"]
 emoji_model = ak.checkpoints.load("diffusion_emoji")
@@ -709,13 +711,13 @@ ak.plots.grid(
 ak.plots.grid(fig_rows["emoji"].reshape(24, 32, 32, 3), columns=12, row_labels=["drawn", "nearest"])
 
 # %% [markdown]
-# Fashion-MNIST has 60,000 pictures for a million weights, the emoji are 1,723: where there is little to learn
-# from, the same network may learn it by heart. The two numbers in each line tell which it is.
+# A copy would be much nearer than an unseen picture is. Neither model copies: not of 60,000 pictures, and not (yet) of
+# 1,723, where a longer training could learn them by heart. Watch these two numbers when you train on little data.
 #
 # ## 8. Latent against pixel
 #
 # Same data, same classes, same samplers; what differs is where the diffusion happens. For a fair race,
-# `make bench BENCH_ARGS="--race 120 Diffusion"` trains both from nothing for the same time, the latent one
+# `make bench BENCH_ARGS="--race 90 Diffusion"` trains both from nothing for the same time, the latent one
 # including its autoencoder:
 
 # %%

@@ -937,7 +937,8 @@ class DiffusionModel(keras.Model):
         if self.num_classes:
             conditions = (check_labels(labels, len(images), self.num_classes),)
         generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
-        rng = np.random.default_rng(generator.next().numpy())
+        # Not the numbers of default_rng(seed): the caller's data may be made of those.
+        rng = np.random.default_rng([*generator.next().numpy(), n_steps])
         data = in_batches(tf.function(self.encode), images, batch_size=batch_size)
         rate = self.steps["signal_rate"][-1] ** 2
         prior = 0.5 * (rate * data**2 - rate - np.log1p(-rate))  # KL(q(x_T | x_0) || N(0, I))

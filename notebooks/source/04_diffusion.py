@@ -196,7 +196,7 @@ fig
 
 # %% tags=["nbval-ignore-output"]
 ring_train = ak.datasets.load("ring", batch_size=256, seed=0)
-ring_steps = pick(100, 3000, 20_000)
+ring_steps = pick(100, 2500, 20_000)
 
 
 def train_on_ring(model, points=ring_train):
@@ -376,7 +376,7 @@ start = time.perf_counter()
 images_only = ak.datasets.load(
     "fashion_mnist", f"train[:{len(train_images)}]", batch_size=64, seed=0
 )
-autoencoder.fit(images_only.repeat(), steps_per_epoch=pick(20, 2200, 40_000), verbose=2)
+autoencoder.fit(images_only.repeat(), steps_per_epoch=pick(20, 2000, 40_000), verbose=2)
 autoencoder_seconds = time.perf_counter() - start
 first = [np.flatnonzero(test_labels == k)[0] for k in range(10)]
 latents, _ = autoencoder.encode(test_images[first])
@@ -406,7 +406,7 @@ ak.show(ak.diffusion.LatentDiffusion.encode)
 train = ak.datasets.load(
     "fashion_mnist", f"train[:{len(train_images)}]", batch_size=64, seed=0, labels=True
 )
-latent_steps = pick(20, 1500, 40_000)
+latent_steps = pick(20, 1300, 40_000)
 lesson_model = ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1)
 lesson_model.compile(
     keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1.5e-3, latent_steps))
@@ -560,7 +560,7 @@ ak.show(ak.diffusion.DiffusionModel.denoiser)
 
 # %% tags=["nbval-ignore-output"]
 latent_model = ak.checkpoints.load("latent_diffusion_fashion_mnist")
-scales = pick((1.0, 3.0), (1.0, 1.5, 2.0, 3.0, 5.0, 8.0), (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0))
+scales = pick((1.0, 3.0), (1.0, 1.5, 2.0, 4.0, 8.0), (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0))
 n_each = pick(50, 800, 5000)
 sweep, panels = {}, []
 for scale in scales:

@@ -576,6 +576,7 @@ class DiffusionModel(keras.Model):
         self._axes = tuple(range(1, len(shape) + 1))
         self._ones = (-1,) + (1,) * len(shape)
         self.loops = {}
+        self._encode_batch = tf.function(self.encode, reduce_retracing=True)
         self._bound_batch = tf.function(self.bound_batch, reduce_retracing=True)
         self.built = True
 
@@ -939,7 +940,7 @@ class DiffusionModel(keras.Model):
         generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
         # Not the numbers of default_rng(seed): the caller's data may be made of those.
         rng = np.random.default_rng([*generator.next().numpy(), n_steps])
-        data = in_batches(tf.function(self.encode), images, batch_size=batch_size)
+        data = in_batches(self._encode_batch, images, batch_size=batch_size)
         rate = self.steps["signal_rate"][-1] ** 2
         prior = 0.5 * (rate * data**2 - rate - np.log1p(-rate))  # KL(q(x_T | x_0) || N(0, I))
         total = prior.reshape(len(data), -1).sum(axis=1).astype("float64")
@@ -1110,8 +1111,8 @@ class LatentDiffusion(DiffusionModel):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
-        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
         if not np.any(self.latent_std):
+            check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
             self.adapt(x[0] if isinstance(x, tuple | list) else x)
         return super().fit(x, y, *args, **kwargs)
 

@@ -94,11 +94,14 @@ def train_vae(fit, latent_dim, epochs=40):
 
 def score(model, **kwargs):
     """Frechet distance and the rest of 10,000 samples against the 10,000 test images."""
-    features = metrics.fashion_features()
+    return compare("score", model.generate(10_000, seed=SEED, **kwargs))
+
+
+def compare(name, images):
+    """Facts about images of clothes against the 10,000 test images; `name` has them in words."""
     test, _ = datasets.arrays("fashion_mnist", "test")
-    samples = model.generate(10_000, seed=SEED, **kwargs)
-    result = metrics.evaluate_samples(samples, test, features)
-    return {"score": str(result), "frechet": round(result.frechet, 3)}
+    result = metrics.evaluate_samples(images, test, metrics.fashion_features())
+    return {name: str(result), "frechet": round(result.frechet, 3)}
 
 
 def train_fast_style(fit, epochs=6):
@@ -190,8 +193,7 @@ def train_autoencoder(fit, epochs=16):
     model.compile(warm_adam(2e-3, epochs * len(train)))
     fit(model, train, epochs)
     test, _ = datasets.arrays("fashion_mnist", "test")
-    result = metrics.evaluate_samples(model.reconstruct(test), test, metrics.fashion_features())
-    return model, {"reconstructions": str(result), "frechet": round(result.frechet, 3)}
+    return model, compare("reconstructions", model.reconstruct(test))
 
 
 def train_latent_diffusion(fit, epochs=12):

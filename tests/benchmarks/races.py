@@ -181,6 +181,13 @@ dcgan = functools.partial(ours, ak.gan.DCGAN)
 conditional_gan = functools.partial(ours, ak.gan.ConditionalGAN, num_classes=10)
 vae = functools.partial(ours, ak.vae.VAE, latent_dim=16)
 
+
+def single_run(setting, scores):
+    """What `Race` gives for a contestant, of one run with seed 0."""
+    scores = {name: {"values": [x], "mean": x} for name, x in scores.items()}
+    return {"setting": setting, "seeds": [0], "failed": [], "scores": scores}
+
+
 # --- diffusion of pixels or of latents: the autoencoder's training counts ---
 
 
@@ -212,8 +219,7 @@ def diffusion_race(seconds, max_seeds=None):
             "steps": timer.steps,
             "seconds": before + timer.seconds,
         }
-        scores = {name: {"values": [x], "mean": x} for name, x in scores.items()}
-        results.append({"setting": setting, "seeds": [0], "failed": [], "scores": scores})
+        results.append(single_run(setting, scores))
     return results
 
 
@@ -252,8 +258,7 @@ def sampler_race(seconds, max_seeds=None, n=2_000):
                 "evaluations": passes * looks,
                 "steps": steps,
             }
-            scores = {name: {"values": [x], "mean": x} for name, x in scores.items()}
-            results.append({"setting": setting, "seeds": [0], "failed": [], "scores": scores})
+            results.append(single_run(setting, scores))
     return results
 
 

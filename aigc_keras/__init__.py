@@ -43,8 +43,10 @@ from aigc_keras import (  # noqa: E402
     metrics,
     patterns,
     plots,
+    poetry,
     profile,
     style,
+    text,
     vae,
 )
 from aigc_keras.plots import show  # noqa: E402
@@ -60,8 +62,10 @@ __all__ = [
     "metrics",
     "patterns",
     "plots",
+    "poetry",
     "profile",
     "show",
     "style",
+    "text",
     "vae",
 ]

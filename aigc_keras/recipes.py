@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, vae
+from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, text, vae
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 SEED = 0
@@ -235,6 +235,42 @@ def train_emoji_diffusion(fit, epochs=10):
     return model, losses(model, test.batch(64))
 
 
+def train_gpt_kjv(fit, epochs=24):
+    """Chapter 05's English GPT."""
+    texts = datasets.text("kjv")
+    tokenizer = text.BPETokenizer.train(texts, vocab_size=2048)
+    model = text.GPT(tokenizer, width=192, num_layers=6, num_heads=6, dropout=0.15, seed=SEED)
+    train = model.windows(texts, seed=SEED)
+    model.compile(text.adamw(epochs * len(train)))
+    fit(model, train, epochs)
+    return model, text_score(model, "kjv", n=8, split=str.split)
+
+
+def train_gpt_tang(fit, epochs=24):
+    """Chapter 05's Chinese GPT, which knows quatrains only."""
+    texts = datasets.text("tang")
+    tokenizer = text.CharTokenizer.train(texts)
+    model = text.GPT(
+        tokenizer, 36, 192, 6, num_heads=6, dropout=0.3, positions="learned", seed=SEED
+    )
+    train = model.windows(texts, batch_size=64, seed=SEED, packed=False)
+    model.compile(text.adamw(epochs * len(train)))
+    fit(model, train, epochs)
+    return model, text_score(model, "tang", n=5, split=list)
+
+
+def text_score(model, name, n, split):
+    """Bits per character of the test texts, and how much of 64 written texts is copied."""
+    bits, error = metrics.bits_per_character(*model.text_losses(datasets.text(name, "test")))
+    written = model.generate([""] * 64, max_new_tokens=model.context_length, seed=SEED)
+    train = [split(each) for each in datasets.text(name)]
+    facts = {"bits_per_character": round(bits, 3), "standard_error": round(error, 3)}
+    for what, texts in (("written", written), ("test", datasets.text(name, "test"))):
+        overlap = metrics.ngram_overlap([split(each) for each in texts], train, n)
+        facts[f"runs_of_{n}_copied_in_{what}"] = round(overlap, 4)
+    return facts
+
+
 RECIPES = {  # name: (function, what it trains on)
     "classifier_fashion_mnist": (train_classifier, "fashion_mnist"),
     "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
@@ -244,6 +280,8 @@ RECIPES = {  # name: (function, what it trains on)
     "diffusion_fashion_mnist": (train_diffusion, "fashion_mnist"),
     "latent_diffusion_fashion_mnist": (train_latent_diffusion, "fashion_mnist"),
     "diffusion_emoji": (train_emoji_diffusion, "emoji"),
+    "gpt_kjv": (train_gpt_kjv, "kjv"),
+    "gpt_tang": (train_gpt_tang, "tang"),
     "fast_style_waves": (train_fast_style, "photographs"),
     "adain": (train_adain, "photographs, patterns"),
 }

@@ -1,0 +1,163 @@
+"""Quatrains (绝句) that keep the rules, written by a language model: chapter 05.
+
+The model proposes, the form disposes: at every place all characters that the form forbids get
+probability zero, and the model chooses among the rest.
+"""
+
+import functools
+
+import numpy as np
+
+from aigc_keras.guards import check_number
+from aigc_keras.text import END, CharTokenizer, draw, keep_top
+
+# The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
+# Tang poets spoke otherwise: not all of their rhymes are rhymes still.
+RHYMES = {
+    "麻": ("a", "ia", "ua"),
+    "波": ("o", "e", "uo"),
+    "皆": ("ie", "ve"),
+    "开": ("ai", "uai"),
+    "微": ("ei", "uei"),
+    "豪": ("ao", "iao"),
+    "尤": ("ou", "iou"),
+    "寒": ("an", "ian", "uan", "van"),
+    "文": ("en", "in", "uen", "vn"),
+    "唐": ("ang", "iang", "uang"),
+    "庚": ("eng", "ing", "ong", "iong", "ueng"),
+    "齐": ("i", "er", "v"),
+    "支": ("-i",),
+    "姑": ("u",),
+}
+_CLASSES = {final: name for name, finals in RHYMES.items() for final in finals}
+_FLAT = ("zh", "ch", "sh", "r", "z", "c", "s")  # after these, pinyin writes another vowel as i
+
+
+@functools.cache
+def rhyme(character):
+    """(rhyme, is its tone level?) of a hanzi, such as ("唐", True) of 光; None if it has none.
+
+    Level (平) are the first and second tone, oblique (仄) the others. Of several readings the usual
+    one counts.
+    """
+    from pypinyin import Style, pinyin
+
+    styles = (Style.INITIALS, Style.FINALS_TONE3)
+    initial, final = (pinyin(character, style=s, errors="ignore") for s in styles)
+    if not final or not final[0][0]:
+        return None
+    letters = final[0][0].rstrip("12345")
+    if letters == "i" and initial and initial[0][0] in _FLAT:
+        letters = "-i"
+    name = _CLASSES.get(letters)
+    return name and (name, final[0][0][-1] in "12")
+
+
+def rhymes(a, b):
+    """Whether two hanzi rhyme in modern Mandarin, level with level, oblique with oblique."""
+    return rhyme(a) is not None and rhyme(a) == rhyme(b)
+
+
+def verses(poem):
+    """The four verses of a quatrain, without punctuation; anything else gives None."""
+    parts = poem.replace("\n", "").replace("，", "。").split("。")
+    good = len(parts) == 5 and not parts[4] and len({len(part) for part in parts[:4]}) == 1
+    return tuple(parts[:4]) if good and layout(len(parts[0])) == _places(poem) else None
+
+
+def layout(line_length):
+    """A quatrain with 字 at the place of each hanzi: two lines of two verses."""
+    verse = "字" * line_length
+    return f"{verse}，{verse}。\n{verse}，{verse}。"
+
+
+def _places(poem):
+    return "".join(c if c in "，。\n" else "字" for c in poem)
+
+
+def quatrain(
+    model,
+    first_line=None,
+    acrostic=None,
+    line_length=None,
+    temperature=0.9,
+    top_p=0.95,
+    n_candidates=8,
+    seed=0,
+):
+    """A quatrain (绝句) whose second and fourth verse rhyme: "…，…。\\n…，…。".
+
+    Args:
+        model: a language model with a `CharTokenizer` that was trained on quatrains.
+        first_line: its first verse, 5 or 7 hanzi.
+        acrostic: 4 hanzi that the verses begin with (藏头诗).
+        line_length: 5 or 7; by default that of `first_line`, otherwise 5.
+        temperature, top_p: as in `generate`; temperature > 0.
+        n_candidates: so many are written, and the one is taken that the model finds likeliest.
+        seed: an integer repeats the poem.
+
+    Raises:
+        ValueError: an argument does not fit, or a character is not known to the model.
+    """
+    tokenizer = model.tokenizer
+    if not isinstance(tokenizer, CharTokenizer):
+        raise ValueError(f"model: has a {type(tokenizer).__name__}, accepted is a CharTokenizer.")
+    if first_line and acrostic:
+        raise ValueError(f"acrostic: got {acrostic!r} and a first_line, accepted is one of them.")
+    if first_line is not None:
+        if len(first_line) not in (5, 7) or line_length not in (None, len(first_line)):
+            raise ValueError(
+                f"first_line: got {first_line!r} ({len(first_line)} characters), accepted are 5 or "
+                "7 hanzi, as many as line_length."
+            )
+        line_length = len(first_line)
+    line_length = 5 if line_length is None else line_length
+    if line_length not in (5, 7):
+        raise ValueError(f"line_length: got {line_length!r}, accepted are 5 and 7.")
+    if acrostic is not None and len(acrostic) != 4:
+        raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
+    if check_number("temperature", temperature, low=0) == 0:
+        raise ValueError("temperature: got 0, accepted is a number > 0.")
+    n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)
+    form = layout(line_length)
+    if len(form) > model.context_length:
+        raise ValueError(
+            f"model: its context_length is {model.context_length}, accepted is {len(form)} or more."
+        )
+
+    places = [i for i, character in enumerate(form) if character == "字"]
+    given = {i: character for i, character in enumerate(form) if character != "字"}
+    given |= dict(zip(places, first_line or "", strict=False))
+    given |= dict(zip(places[::line_length], acrostic or "", strict=False))
+    model.encode_prompt((first_line or "") + (acrostic or ""))  # refuses what is not known
+    known = ["", "", *tokenizer.characters]
+    hanzi = np.array([len(c) == 1 and c not in "，。\n" for c in known])
+    kinds = [rhyme(c) if is_hanzi else None for c, is_hanzi in zip(known, hanzi, strict=True)]
+
+    poems = np.full((n_candidates, model.context_length + 1), END, "int32")
+    state = model.graph("begin", model.begin)(poems)
+    step = model.graph("step", model.step)
+    scores = np.zeros(n_candidates)
+    rows = np.arange(n_candidates)
+    for position in range(len(form)):
+        logits, state = step(poems[:, position], np.int32(position), state)
+        log_p = np.array(logits) - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+        if position in given:
+            token = np.repeat(tokenizer.encode(given[position]), n_candidates)
+        else:
+            allowed = np.tile(hanzi, (n_candidates, 1))
+            if position == places[-1]:
+                wanted = [kinds[t] for t in poems[:, places[2 * line_length - 1] + 1]]
+                allowed &= np.array([[k is not None and k == w for k in kinds] for w in wanted])
+                allowed |= hanzi & ~allowed.any(axis=1, keepdims=True)  # sorted out below
+            masked = np.where(allowed, log_p / temperature, -np.inf).astype("float32")
+            token = np.array(draw(keep_top(masked, top_p=top_p), [seed, position]))
+        scores += log_p[rows, token]
+        poems[:, position + 1] = token
+    texts = [tokenizer.decode(poem[1 : len(form) + 1]) for poem in poems]
+    texts = [texts[i] for i in np.argsort(-scores) if rhymes(verses(texts[i])[1][-1], texts[i][-2])]
+    if not texts:
+        raise ValueError(
+            f"n_candidates: none of {n_candidates} has a rhyme for its second verse; try more."
+        )
+    return texts[0]

@@ -4,6 +4,8 @@ Every function returns a Matplotlib figure, closed, so that a notebook shows it 
 sets the course's style (`STYLE`) for all figures of the session.
 """
 
+import functools
+import importlib.resources
 import inspect
 import textwrap
 
@@ -18,6 +20,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.titlesize": 14,
     "figure.dpi": 100,
+    "font.family": ["DejaVu Sans", "Noto Sans SC"],  # the second for what the first lacks: 汉字
     "font.size": 14,
     "grid.alpha": 0.3,
     "legend.frameon": False,
@@ -29,6 +32,7 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
     """(figure, array of axes) in the course's style; `size` in inches of one axis."""
     import matplotlib.pyplot as plt
 
+    _register_hanzi()
     plt.rcParams.update(STYLE)
     fig, axes = plt.subplots(
         rows,
@@ -40,6 +44,14 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
     )
     plt.close(fig)
     return fig, axes
+
+
+@functools.cache
+def _register_hanzi():
+    from matplotlib.font_manager import fontManager
+
+    fonts = importlib.resources.files("pylopdf_fonts_zh_cn")
+    fontManager.addfont(str(fonts / "NotoSansSC-Regular.otf"))
 
 
 def tile(images, columns):
@@ -156,6 +168,63 @@ def bars(values, errors, labels, ylabel, title=None):
     axis.margins(y=0.12)
     if title:
         axis.set_title(title, fontsize=15)
+    return fig
+
+
+def tokens(pieces, values, label=None, columns=76, title=None):
+    """A text in boxes, one a piece (str), each as dark as its value; a line has `columns` letters.
+
+    `label` says what the values are, on a scale beside them. Line breaks in a piece are shown as ↵;
+    after a piece that is one, a new line begins. A hanzi is as wide as two letters.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.patches import Rectangle
+
+    boxes, x, y = [], 0, 0
+    for piece, value in zip(pieces, values, strict=True):
+        shown = piece.replace("\n", "↵")
+        width = sum(1 + (character > "\u2e7f") for character in shown)
+        if x and x + width > columns:
+            x, y = 0, y + 1
+        boxes.append((x, y, width, shown, value))
+        x, y = (0, y + 1) if piece == "\n" else (x + width, y)
+    rows = boxes[-1][1] + 1
+    fig, axes = figure(size=(0.135 * columns + 1.6, 0.34 * rows + (0.6 if title else 0.3)))
+    axis = axes[0, 0]
+    shades = LinearSegmentedColormap.from_list("shades", ["#f4f4f4", COLORS[4]])
+    scale = ScalarMappable(Normalize(0, max(np.max(values), 1e-9)), shades)
+    axis.set(xlim=(0, columns), ylim=(rows, 0), xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set_visible(False)
+    for x, y, width, shown, value in boxes:
+        box = Rectangle((x + 0.06, y + 0.06), width - 0.12, 0.88, color=scale.to_rgba(value), lw=0)
+        axis.add_patch(box)
+        for character in shown:  # one by one: two fonts have no common width
+            step = 1 + (character > "\u2e7f")
+            mono = {"family": ["DejaVu Sans Mono", "Noto Sans SC"], "fontsize": 13}
+            axis.text(x + step / 2, y + 0.52, character, ha="center", va="center", **mono)
+            x += step
+    if label:
+        fig.colorbar(scale, ax=axis, label=label, aspect=max(6, 4 * rows), pad=0.01)
+    if title:
+        axis.set_title(title, fontsize=15, loc="left")
+    return fig
+
+
+def attention(weights, pieces, titles):
+    """How much each piece of a text (row) looks at each (column): maps (N, T, T) side by side."""
+    side = 0.27 * len(pieces) + 1.2
+    fig, axes = figure(columns=len(weights), size=(side, side + 0.3))
+    names = [piece.replace("\n", "↵") for piece in pieces]
+    for axis, matrix, title in zip(axes[0], weights, titles, strict=True):
+        axis.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+        axis.grid(False)
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=11)
+        axis.set_yticks(range(len(names)), names, fontsize=11)
+        axis.set_title(title, fontsize=13)
+    axes[0, 0].set_ylabel("the model is here ...")
+    axes[0, 0].set_xlabel("... and looks at")
     return fig
 
 

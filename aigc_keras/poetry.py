@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from aigc_keras.guards import check_number
-from aigc_keras.text import END, CharTokenizer, draw, keep_top
+from aigc_keras.text import END, CharTokenizer, check_top_p, draw, keep_top
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
 # Tang poets spoke otherwise: not all of their rhymes are rhymes still.
@@ -29,6 +29,7 @@ RHYMES = {
     "支": ("-i",),
     "姑": ("u",),
 }
+MARKS = "，。\n"
 _CLASSES = {final: name for name, finals in RHYMES.items() for final in finals}
 _FLAT = ("zh", "ch", "sh", "r", "z", "c", "s")  # after these, pinyin writes another vowel as i
 
@@ -61,8 +62,8 @@ def rhymes(a, b):
 def verses(poem):
     """The four verses of a quatrain, without punctuation; anything else gives None."""
     parts = poem.replace("\n", "").replace("，", "。").split("。")
-    good = len(parts) == 5 and not parts[4] and len({len(part) for part in parts[:4]}) == 1
-    return tuple(parts[:4]) if good and layout(len(parts[0])) == _places(poem) else None
+    good = len(parts[0]) in (5, 7) and layout(len(parts[0])) == _places(poem)
+    return tuple(parts[:4]) if good else None
 
 
 def layout(line_length):
@@ -72,7 +73,7 @@ def layout(line_length):
 
 
 def _places(poem):
-    return "".join(c if c in "，。\n" else "字" for c in poem)
+    return "".join(c if c in MARKS else "字" for c in poem)
 
 
 def quatrain(
@@ -105,7 +106,8 @@ def quatrain(
     if first_line and acrostic:
         raise ValueError(f"acrostic: got {acrostic!r} and a first_line, accepted is one of them.")
     if first_line is not None:
-        if len(first_line) not in (5, 7) or line_length not in (None, len(first_line)):
+        fits = len(first_line) in (5, 7) and line_length in (None, len(first_line))
+        if not fits or set(first_line) & set(MARKS):
             raise ValueError(
                 f"first_line: got {first_line!r} ({len(first_line)} characters), accepted are 5 or "
                 "7 hanzi, as many as line_length."
@@ -114,11 +116,13 @@ def quatrain(
     line_length = 5 if line_length is None else line_length
     if line_length not in (5, 7):
         raise ValueError(f"line_length: got {line_length!r}, accepted are 5 and 7.")
-    if acrostic is not None and len(acrostic) != 4:
+    if acrostic is not None and (len(acrostic) != 4 or set(acrostic) & set(MARKS)):
         raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
     if check_number("temperature", temperature, low=0) == 0:
         raise ValueError("temperature: got 0, accepted is a number > 0.")
+    check_top_p(top_p)
     n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)
+    seed = check_number("seed", seed, low=0, below=2**31, integer=True)
     form = layout(line_length)
     if len(form) > model.context_length:
         raise ValueError(
@@ -129,9 +133,14 @@ def quatrain(
     given = {i: character for i, character in enumerate(form) if character != "字"}
     given |= dict(zip(places, first_line or "", strict=False))
     given |= dict(zip(places[::line_length], acrostic or "", strict=False))
-    model.encode_prompt((first_line or "") + (acrostic or ""))  # refuses what is not known
+    for name, characters in (
+        ("first_line", first_line),
+        ("acrostic", acrostic),
+        ("model", MARKS),
+    ):
+        model.encode_prompt(characters or "", name)  # refuses what is not known
     known = ["", "", *tokenizer.characters]
-    hanzi = np.array([len(c) == 1 and c not in "，。\n" for c in known])
+    hanzi = np.array([len(c) == 1 and c not in MARKS for c in known])
     kinds = [rhyme(c) if is_hanzi else None for c, is_hanzi in zip(known, hanzi, strict=True)]
 
     poems = np.full((n_candidates, model.context_length + 1), END, "int32")

@@ -167,6 +167,12 @@ def keep_top(logits, top_k=None, top_p=None):
     return logits
 
 
+def check_top_p(top_p):
+    """A ValueError unless it is None or in (0, 1]."""
+    if top_p is not None and not 0 < check_number("top_p", top_p, low=0) <= 1:
+        raise ValueError(f"top_p: got {top_p}, accepted is a number in (0, 1].")
+
+
 def draw(logits, seed):
     """One token each, int32 (B,), from the softmax of `logits`; `seed` is two integers.
 
@@ -175,6 +181,14 @@ def draw(logits, seed):
     tiny = np.finfo("float32").tiny
     uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=tiny, alg="philox")
     return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
+
+
+def check_texts(texts, batch_size):
+    """A ValueError unless `texts` is a list of strings, and `batch_size` a positive integer."""
+    check_number("batch_size", batch_size, low=1, integer=True)
+    good = isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
+    if not good or len(texts) == 0:
+        raise ValueError(f"texts: got {texts!r:.40}, accepted is a list of at least one string.")
 
 
 # --- the optimizer ---
@@ -246,11 +260,7 @@ class LanguageModel(keras.Model):
         Raises:
             ValueError: no text, or one that is too long for its row.
         """
-        check_number("batch_size", batch_size, low=1, integer=True)
-        if isinstance(texts, str) or len(texts) == 0:
-            raise ValueError(
-                f"texts: got {texts!r:.40}, accepted is a list of at least one string."
-            )
+        check_texts(texts, batch_size)
         rows = [np.append(self.tokenizer.encode(text), END).astype("int32") for text in texts]
         length = self.context_length
         if packed:
@@ -310,7 +320,8 @@ class LanguageModel(keras.Model):
         count = ops.maximum(ops.sum(ops.cast(tokens[:, 1:] != PADDING, "float32")), 1.0)
         return total / count, total, count
 
-    def train_step(self, tokens):
+    def train_step(self, data):
+        tokens = ops.cast(data, "int32")
         with tf.GradientTape() as tape:
             loss, total, count = self.next_token_loss(tokens, training=True)
             scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
@@ -318,7 +329,8 @@ class LanguageModel(keras.Model):
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(tokens, loss, total, count)
 
-    def test_step(self, tokens):
+    def test_step(self, data):
+        tokens = ops.cast(data, "int32")
         return self.track(tokens, *self.next_token_loss(tokens))
 
     def track(self, tokens, loss, total, count):
@@ -347,8 +359,10 @@ class LanguageModel(keras.Model):
             f"[{PADDING}, {self.tokenizer.vocab_size}): model.windows(texts) makes them."
         )
         if isinstance(x, tf.data.Dataset):
-            x = next(iter(x.take(1)), None)
-        x = np.asarray([] if x is None else x)
+            x = next(iter(x.take(1)), np.zeros(0))
+        if not isinstance(x, np.ndarray | tf.Tensor):
+            raise ValueError(f"x: got a {type(x).__name__}, {accepted}")
+        x = np.asarray(x)
         good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
         if not good or not 2 <= x.shape[1] <= self.context_length + 1:
             raise ValueError(f"x: got {x.dtype} of shape {x.shape}, {accepted}")
@@ -362,6 +376,7 @@ class LanguageModel(keras.Model):
 
         A text longer than `context_length` is read in parts that do not see each other.
         """
+        check_texts(texts, batch_size)
         rows, owners = [], []
         for i, text in enumerate(texts):
             tokens = np.concatenate([[END], self.tokenizer.encode(text), [END]])
@@ -382,15 +397,26 @@ class LanguageModel(keras.Model):
         logits = self(ops.convert_to_tensor(tokens))[0, -1]
         return ops.convert_to_numpy(ops.softmax(logits))
 
-    def encode_prompt(self, prompt):
-        """END and the tokens of `prompt`, int32."""
+    def surprises(self, text):
+        """(pieces, bits): the tokens of `text` as strings, and -log2 p of each: float32 (T,)."""
+        tokens = self.encode_prompt(text)
+        if len(tokens) > self.context_length + 1:
+            raise ValueError(
+                f"text: got {len(tokens) - 1} tokens, accepted are 1 to {self.context_length} "
+                "(context_length)."
+            )
+        nats = ops.convert_to_numpy(self.token_losses(ops.convert_to_tensor(tokens[None])))[0]
+        return [self.tokenizer.decode([token]) for token in tokens[1:]], nats / math.log(2)
+
+    def encode_prompt(self, prompt, name="prompt"):
+        """END and the tokens of `prompt`, int32; an error calls it `name`."""
         if not isinstance(prompt, str):
-            raise ValueError(f"prompt: got {prompt!r}, accepted is a string or a list of strings.")
+            raise ValueError(f"{name}: got {prompt!r}, accepted is a string or a list of strings.")
         tokens = self.tokenizer.encode(prompt)
         if self.tokenizer.unknown is not None and (tokens == self.tokenizer.unknown).any():
             strange = sorted({c for c, t in zip(prompt, tokens, strict=True) if t == 1})
             raise ValueError(
-                f"prompt: the characters {', '.join(map(repr, strange))} are not among the "
+                f"{name}: the characters {', '.join(map(repr, strange))} are not among the "
                 f"{len(self.tokenizer.characters)} that the tokenizer has learned."
             )
         return np.append(END, tokens).astype("int32")
@@ -443,12 +469,11 @@ class LanguageModel(keras.Model):
         check_number("repetition_penalty", repetition_penalty, low=1)
         if top_k is not None:
             check_number("top_k", top_k, low=1, integer=True)
-        if top_p is not None and not 0 < check_number("top_p", top_p, low=0) <= 1:
-            raise ValueError(f"top_p: got {top_p}, accepted is a number in (0, 1].")
-        stop = (stop,) if isinstance(stop, str) else tuple(stop)
-        if "" in stop:
-            raise ValueError("stop: got an empty string, accepted are strings of 1 or more.")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        check_top_p(top_p)
+        words = (stop,) if isinstance(stop, str) else stop
+        if not isinstance(words, tuple | list) or not all(isinstance(w, str) and w for w in words):
+            raise ValueError(f"stop: got {stop!r}, accepted are strings of at least one character.")
+        prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
         if not prompts or (stream and len(prompts) > 1):
             raise ValueError(
                 f"prompt: got {len(prompts)} prompts, accepted is one or more, with stream one."
@@ -456,54 +481,59 @@ class LanguageModel(keras.Model):
         if seed is None:
             seed = int(keras.random.randint((), 0, 2**31 - 1, seed=self.seed_generator))
         seed = check_number("seed", seed, low=0, below=2**31, integer=True)
+        encoded = [self.encode_prompt(each) for each in prompts]
         settings = (temperature, top_k, top_p, repetition_penalty)
-        states = self._write(prompts, max_new_tokens, settings, stop, seed, stream, cache)
+        states = self._write(prompts, encoded, max_new_tokens, settings, words, seed, stream, cache)
         if stream:
-            return self._pieces(prompts[0], states)
+            return self._pieces(states, words)
         texts = list(states)[-1]
         return texts[0] if isinstance(prompt, str) else texts
 
-    def _pieces(self, prompt, states):
+    def _pieces(self, states, stop):
         shown = 0
         for (text,) in states:
-            # The first bytes of a character are not a character yet.
-            if len(text) > shown and not text.endswith("\ufffd"):
-                yield text[shown:]
-                shown = len(text)
+            # The first bytes of a character are not a character yet, and what may become a stop
+            # word waits until it is known.
+            starts = {word[:i] for word in stop for i in range(1, len(word))}
+            held = max((len(start) for start in starts if text.endswith(start)), default=0)
+            if len(text) - held > shown and not text.endswith("\ufffd"):
+                yield text[shown : len(text) - held]
+                shown = len(text) - held
         if len(text) > shown:
             yield text[shown:]
 
-    def _write(self, prompts, max_new_tokens, settings, stop, seed, stream, cache):
+    def _write(self, prompts, encoded, max_new_tokens, settings, stop, seed, stream, cache):
         """Yields the texts so far: at every token to stream, now and then to look for `stop`."""
-        encoded = [self.encode_prompt(prompt) for prompt in prompts]
         lengths = np.array([len(tokens) for tokens in encoded], "int32")
         total = int(lengths.max()) + max_new_tokens
-        tokens = np.full((len(prompts), total + self.context_length + 1), END, "int32")
+        # Without its state, a model that reads one by one has to read everything again.
+        context = self.context_length if cache or self.reads_prompt_at_once else total
+        tokens = np.full((len(prompts), total + context + 1), END, "int32")
         seen = np.zeros((len(prompts), self.tokenizer.vocab_size), bool)
         for i, given in enumerate(encoded):
             tokens[i, : len(given)] = given
             seen[i, given] = True
-        # A window is what the model sees: context_length tokens from `offset` on, and the next one.
+        # A window is what the model sees: `context` tokens from `offset` on, and the next one.
         offset, position = 0, int(lengths.min()) - 1 if self.reads_prompt_at_once else 0
         state, finished, texts = None, np.zeros(len(prompts), bool), list(prompts)
         loop = self._loop(settings, cache)
         if stream:
             yield texts
         while not finished.all() and offset + position + 1 < total:
-            if position >= self.context_length:
+            if position >= context:
                 offset, position = offset + position - self.kept, self.kept
                 state = None if self.reads_prompt_at_once else state
-            window = tokens[:, offset : offset + self.context_length + 1]
+            window = tokens[:, offset : offset + context + 1]
             if state is None:
                 state = self.graph("begin", self.begin)(tf.constant(window)) if cache else ()
-            last = min(self.context_length, total - 1 - offset)
+            last = min(context, total - 1 - offset)
             if stream or stop:
                 last = min(last, position + (1 if stream else 16))
             arguments = (window, lengths - offset, seen, finished, position, last, (seed, offset))
             arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
             numbers = [1.0 if x is None else float(x) for x in settings]
             window, seen, finished, position, state = loop(*arguments, tf.constant(numbers), state)
-            tokens[:, offset : offset + self.context_length + 1] = window
+            tokens[:, offset : offset + context + 1] = window
             finished, position = np.array(finished), int(position)
             for i, prompt in enumerate(prompts):
                 new = tokens[i, lengths[i] : lengths[i] + max_new_tokens]
@@ -523,7 +553,7 @@ class LanguageModel(keras.Model):
     def _loop(self, settings, cache):
         """The loop that writes tokens `position` + 1 to `last` into `window`."""
         temperature, top_k, top_p, repetition_penalty = settings
-        greedy, cut, penalized = temperature == 0, top_p is not None, repetition_penalty != 1
+        greedy, cut, penalized = temperature == 0, top_p not in (None, 1), repetition_penalty != 1
 
         def loop(window, lengths, seen, finished, position, last, seed, numbers, state):
             while position < last and not tf.reduce_all(finished):
@@ -671,8 +701,8 @@ class NGram(LanguageModel):
             )
         return super().fit(x, *args, **kwargs)
 
-    def train_step(self, tokens):
-        tokens = np.asarray(tokens)
+    def train_step(self, data):
+        tokens = np.asarray(data)
         for n in range(1, self.order + 1):
             keys, valid = self._keys(tokens, n)
             keys, counts = np.unique(keys[valid], return_counts=True)
@@ -697,7 +727,7 @@ class NGram(LanguageModel):
         """n-grams, their values, contexts, the sums of each context's values and discounts.
 
         A value is a count; below the highest order it is the number of different tokens before the
-        n-gram (there is always one, but for what follows END).
+        n-gram. What follows END is counted as it is: what comes before END says nothing.
         """
         size = self.tokenizer.vocab_size
         keys, values = self.counts[n - 1]
@@ -710,7 +740,8 @@ class NGram(LanguageModel):
         seen = [max(np.sum(values == i), 1) for i in range(1, 5)]
         y = seen[0] / (seen[0] + 2 * seen[1])
         discounts = [0, *(i - (i + 1) * y * seen[i] / seen[i - 1] for i in (1, 2, 3))]
-        discount = np.clip(discounts, 0, range(4))[np.minimum(values, 3)]
+        # Above 0, so that nothing that was not seen is impossible.
+        discount = np.clip(discounts, 0.1, [1, 1, 2, 3])[np.minimum(values, 3)]
         contexts, first = np.unique(keys // size, return_index=True)
         sums = [np.add.reduceat(x, first) for x in (values, discount)] if len(keys) else [[], []]
         return keys, values - discount, contexts, *sums
@@ -1021,6 +1052,10 @@ class CausalSelfAttention(layers.Layer):
         self.qkv.build(shape)
         self.out.build(shape)
 
+    def hidden(self, positions, n):
+        """The causal mask: which of `n` positions must not be seen from each of `positions`."""
+        return ops.arange(n) > positions[:, None]
+
     def weights_and_values(self, x, cache=None, start=0):
         """How much each position looks at each, (B, heads, T, all); the values there; the cache."""
         batch, length, width = ops.shape(x)[0], ops.shape(x)[1], x.shape[-1]
@@ -1034,8 +1069,8 @@ class CausalSelfAttention(layers.Layer):
             values = ops.slice_update(cache[1], (0, 0, start, 0), values)
         scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
         scores = ops.cast(scores, "float32") / math.sqrt(width // self.num_heads)
-        future = ops.arange(ops.shape(keys)[2]) > positions[:, None]
-        weights = ops.softmax(ops.where(future, -math.inf, scores))
+        hidden = self.hidden(positions, ops.shape(keys)[2])
+        weights = ops.softmax(ops.where(hidden, -math.inf, scores))
         return ops.cast(weights, values.dtype), values, (keys, values)
 
     def call(self, x, cache=None, start=0):

@@ -5,14 +5,15 @@ them alike. With `--race SECONDS` it runs the races of `races.py` instead: how g
 get in the same training time? Prints tables and puts the numbers into its own part of
 `data/benchmarks.json`.
 
-The rows of PyTorch need torch, which the course does not install: set the environment variable
-TORCH_PYTHON to a Python interpreter that has it, for example to `torch/bin/python` after
-`python3 -m venv torch && torch/bin/pip install torch numpy`.
+The rows of PyTorch need torch, and one of them transformers, which the course does not install: set
+the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
+`torch/bin/python` after `python3 -m venv torch && torch/bin/pip install torch numpy transformers`.
 """
 
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -29,13 +30,15 @@ import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 
 # isort: split
 import keras
+import keras_models
 import numpy as np
 import tensorflow as tf
-from races import RACES, fit_for
+from races import RACES, fit_for, kjv_tokenizer
 from style_loops import PlainLoop, content_and_style
 
 OUTPUT = Path(__file__).resolve().parents[2] / "data" / "benchmarks.json"
 SEED = 0
+CONTEXT_LENGTH = 128  # of the language models, by default
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,31 @@ class Model:
     compile: dict = field(default_factory=dict)
     labels: bool = False  # trains on (images, labels)
     torch: str = ""  # its name in `torch_models.py`, if it is there
+    plain: object = None  # function that builds it of keras.layers, if there is one
+
+    unit, units_a_step = "steps", 1  # what is counted
+
+    def data(self):
+        return ak.datasets.load(
+            self.dataset, self.split, self.batch_size, seed=SEED, labels=self.labels
+        )
+
+
+@dataclass(frozen=True)
+class TextModel(Model):
+    """All batches of `windows` are whole: rows of padding fill the last one up."""
+
+    transformers: str = ""  # name in `torch_models.py` of transformers' model that is as large
+
+    unit = "tokens"
+
+    @property
+    def units_a_step(self):
+        return self.batch_size * CONTEXT_LENGTH
+
+    def data(self):
+        texts = ak.datasets.text(self.dataset, self.split)
+        return self.build().windows(texts, self.batch_size, seed=SEED)
 
 
 def ring_gan(**kwargs):
@@ -90,6 +118,15 @@ def latent_diffusion(**kwargs):
     return ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1, **kwargs)
 
 
+def gpt(**kwargs):
+    """The network of the checkpoint "gpt_kjv", without dropout."""
+    return ak.text.GPT(kjv_tokenizer(2048), width=192, num_layers=6, num_heads=6, **kwargs)
+
+
+def lstm(**kwargs):
+    return ak.text.RNNLanguageModel(kjv_tokenizer(1024), cell="lstm", units=384, **kwargs)
+
+
 DIFFUSION_MODELS = (
     Model(
         "Diffusion 28 px",
@@ -111,12 +148,35 @@ DIFFUSION_MODELS = (
     ),
 )
 
+TEXT_MODELS = (
+    TextModel(
+        "Text: GPT",
+        gpt,
+        "kjv",
+        "train",
+        32,
+        torch="GPT",
+        plain=functools.partial(keras_models.gpt, 2048, 192, 6, 6, CONTEXT_LENGTH),
+        transformers="GPT2",
+    ),
+    TextModel(
+        "Text: LSTM",
+        lstm,
+        "kjv",
+        "train",
+        32,
+        torch="LSTM",
+        plain=functools.partial(keras_models.lstm, 1024, 384, CONTEXT_LENGTH),
+    ),
+)
+
 MODELS = (
     Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64, torch="DCGAN"),
     Model("MLPGAN 28 px", mlpgan, "fashion_mnist", "train[:59968]", 64),
     Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 10}),
     Model("VAE 28 px", vae, "fashion_mnist", "train[:59968]", 64, torch="VAE"),
     *DIFFUSION_MODELS,
+    *TEXT_MODELS,
 )
 
 SETTINGS = (  # label, arguments of the model, arguments of compile()
@@ -124,6 +184,7 @@ SETTINGS = (  # label, arguments of the model, arguments of compile()
     ('Keras\' default, jit_compile="auto"', {}, {"jit_compile": "auto"}),
     ("jit_compile=True", {}, {"jit_compile": True}),
     ("jit_compile=False", {}, {"jit_compile": False}),
+    ("mixed_bfloat16", {"dtype": "mixed_bfloat16"}, {}),
     ("mixed_bfloat16, jit_compile=False", {"dtype": "mixed_bfloat16"}, {"jit_compile": False}),
 )
 
@@ -160,26 +221,36 @@ class Row:
 
 
 def training_rows(model):
-    job = f"{model.name}, batch {model.batch_size}: training steps/s"
-    data = ak.datasets.load(
-        model.dataset, model.split, model.batch_size, seed=SEED, labels=model.labels
-    )
-    measured = set()  # values of jit_compile in float32
+    data = model.data()
+    measured = set()  # precisions with values of jit_compile
     for label, model_arguments, compile_arguments in SETTINGS:
         network = model.build(**model_arguments)
         network.compile(**model.compile, **compile_arguments)
-        xla = None if model_arguments else network.jit_compile
-        if xla in measured and isinstance(compile_arguments.get("jit_compile"), bool):
+        setting = model_arguments.get("dtype"), network.jit_compile
+        if setting in measured and isinstance(compile_arguments.get("jit_compile"), bool):
             continue  # what "alone" or "auto" came to already
-        measured.add(xla)
+        measured.add(setting)
         if not isinstance(compile_arguments.get("jit_compile"), bool):
-            label += f" (XLA {'on' if xla else 'off'})"
+            label += xla_in_words(network)
+        xla = None if model_arguments else network.jit_compile
+        yield training_row(model, label, network, data, xla)
+    if model.plain:
+        network = model.plain()
+        label = "keras.layers and compile() at their defaults" + xla_in_words(network)
+        yield training_row(model, label, network, data.map(keras_models.pairs))
 
-        def measure(seconds, network=network):
-            timer = fit_for(network, data, seconds)
-            return timer.steps / timer.seconds
 
-        yield Row(job, label, measure, jit_compile=xla)
+def training_row(model, label, network, data, jit_compile=None):
+    def measure(seconds):
+        timer = fit_for(network, data, seconds)
+        return model.units_a_step * timer.steps / timer.seconds
+
+    job = f"{model.name}, batch {model.batch_size}: training {model.unit}/s"
+    return Row(job, label, measure, jit_compile=jit_compile)
+
+
+def xla_in_words(network):
+    return f" (XLA {'on' if network.jit_compile else 'off'})"
 
 
 def generation_row():
@@ -214,6 +285,44 @@ def sampling_rows(model, torch):
     yield Row(job, f"n={n}, float32", images_per_second(loop))
     yield Row(job, "one Keras call a step in a Python loop", images_per_second(call_a_step))
     yield from torch.rows(model.torch, "generate", n, job, ["float32"])
+
+
+def writing_rows(model, torch, prompt_tokens=8, new=120):
+    """Untrained networks, which take as long as trained ones; END is a token of the prompt."""
+    network = model.build()
+    tokens = network.tokenizer.encode(ak.datasets.text(model.dataset)[0])[: prompt_tokens - 1]
+    prompt = network.tokenizer.decode(tokens)
+    for n in (1, 16):
+        job = f"{model.name}: {new} tokens after {prompt_tokens}, {n} at a time, tokens/s"
+        prompts = [prompt] * n
+        seed = endless_seed(network, prompts, new)
+        for label, arguments in (
+            ("generate()", {}),
+            ("generate(cache=False)", {"cache": False}),
+            ("generate(stream=True), piece by piece", {"stream": True}),
+        ):
+            if arguments.get("stream") and n > 1:
+                continue
+
+            def write(seed=seed, prompts=prompts, arguments=arguments):
+                list(network.generate(prompts, new, seed=seed, **arguments))
+
+            def measure(seconds, n=n, write=write):
+                return n * new * calls_per_second(write, seconds)
+
+            yield Row(job, label, measure)
+        if model.transformers:
+            yield from torch.rows(
+                model.transformers, "generate", n, job, ["float32"], new, "transformers"
+            )
+
+
+def endless_seed(network, prompts, new):
+    """One with which all texts go on up to their last token."""
+    for seed in itertools.count():
+        texts, shorter = (network.generate(prompts, n, seed=seed) for n in (new, new - 1))
+        if all(a != b for a, b in zip(texts, shorter, strict=True)):
+            return seed
 
 
 def style_transfer_rows():
@@ -267,13 +376,16 @@ def feed_forward_rows():
 # --- PyTorch ---
 
 
+LIBRARIES = {"torch": "PyTorch", "transformers": "PyTorch, transformers' generate()"}
+
+
 class Torch:
     """`torch_models.py` in a process of its own, which answers one question at a time."""
 
     def __init__(self):
         here = sys.executable if importlib.util.find_spec("torch") else None
         python = os.environ.get("TORCH_PYTHON") or here
-        self.process, self.version = None, None
+        self.process, self.versions = None, dict.fromkeys(LIBRARIES)
         if python:
             self.process = subprocess.Popen(
                 [python, Path(__file__).with_name("torch_models.py")],
@@ -281,7 +393,7 @@ class Torch:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            self.version = self.answer()
+            self.versions = json.loads(self.answer())
 
     def answer(self):
         line = self.process.stdout.readline().strip()
@@ -289,22 +401,35 @@ class Torch:
             raise RuntimeError(f"{self.process.args} ended, see above.")
         return line
 
-    def rows(self, model, method, n, job, precisions=("float32", "bfloat16")):
-        """`method`, "train_step" or "generate", of `model` on `n` images at a time."""
+    def rows(
+        self,
+        model,
+        method,
+        n,
+        job,
+        precisions=("float32", "bfloat16"),
+        units=1,
+        library="torch",
+    ):
+        """`method`, "train_step" or "generate", of `model` on `n` images or texts at a time.
+
+        `units` are counted for each step, or for each image or text.
+        """
         for precision in precisions:
 
             def measure(seconds, precision=precision):
                 self.process.stdin.write(f"{model} {method} {precision} {n} {seconds}\n")
                 self.process.stdin.flush()
-                return float(self.answer())
+                return units * float(self.answer())
 
-            label = "PyTorch, float32" if precision == "float32" else "PyTorch, bfloat16 autocast"
+            label = LIBRARIES[library]
+            label += ", float32" if precision == "float32" else ", bfloat16 autocast"
             if method == "train_step":
-                label += ", images in memory"
-            if self.process:
+                label += ", data in memory"
+            if self.versions[library]:
                 yield Row(job, label, measure)
             else:
-                yield Row(job, label, skipped="torch is not installed")
+                yield Row(job, label, skipped=f"{library} is not installed")
 
     def close(self):
         if self.process:
@@ -343,7 +468,7 @@ def judge(model, rows):
     fast, slow = (on, off) if faster else (off, on)
     wins = sum(a > b for a, b in zip(fast.rates, slow.rates, strict=True))
     numbers = (
-        f"{number(fast.median)} against {number(slow.median)} steps/s, "
+        f"{number(fast.median)} against {number(slow.median)} {model.unit}/s, "
         f"in {wins} of {len(fast.rates)} rounds"
     )
     if wins < len(fast.rates):
@@ -447,10 +572,19 @@ def measure_speed(quick, only, report):
     for model in models:
         rows += training_rows(model)
         if model.torch:
-            rows += torch.rows(model.torch, "train_step", model.batch_size, rows[-1].job)
+            rows += torch.rows(
+                model.torch,
+                "train_step",
+                model.batch_size,
+                rows[-1].job,
+                units=model.units_a_step,
+            )
     for model in DIFFUSION_MODELS:
         if model in models:
             rows += sampling_rows(model, torch)
+    for model in TEXT_MODELS:
+        if model in models:
+            rows += writing_rows(model, torch)
     if not only:
         rows += [generation_row(), *style_transfer_rows(), *feed_forward_rows()]
     measure_all(rows, seconds, repeats)
@@ -459,7 +593,7 @@ def measure_speed(quick, only, report):
 
     verdicts = [judge(model, rows) for model in models]
     print(table(rows, memory), "", *verdicts, sep="\n")
-    facts |= {"torch": torch.version}
+    facts |= torch.versions
     new = {"rows": [row.numbers() for row in rows], "jit_compile": verdicts}
     if not only:
         return {"machine": facts, "peak_memory_gib": memory, **new}

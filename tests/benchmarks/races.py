@@ -70,7 +70,7 @@ class Race:
 def fit_for(model, data, seconds):
     """Train through `fit`, as a student does; the first steps, which trace, are not timed."""
     timer = ak.callbacks.TimeLimit(seconds, skip=10)
-    model.fit(data.repeat(), steps_per_epoch=10**9, verbose=0, callbacks=[timer])
+    model.fit(data.repeat(), steps_per_epoch=10**9, verbose=0, callbacks=[timer], shuffle=False)
     return timer
 
 
@@ -262,6 +262,53 @@ def sampler_race(seconds, max_seeds=None, n=2_000):
     return results
 
 
+# --- language models: bits per character of the same test chapters ---
+
+
+@functools.cache
+def kjv_tokenizer(vocab_size):
+    return ak.text.BPETokenizer.train(ak.datasets.text("kjv"), vocab_size)
+
+
+def language_models():
+    """(setting, function that gives a model) of each."""
+    characters = functools.partial(ak.text.CharTokenizer.train, ak.datasets.text("kjv"))
+    bpe = functools.partial(kjv_tokenizer, 1024)
+    return (
+        ("n-grams of 8 characters", lambda: ak.text.NGram(characters(), order=8)),
+        ("n-grams of 4 BPE tokens", lambda: ak.text.NGram(bpe(), order=4)),
+        ("GRU, 384 units", lambda: ak.text.RNNLanguageModel(bpe(), "gru", units=384)),
+        ("LSTM, 384 units", lambda: ak.text.RNNLanguageModel(bpe(), "lstm", units=384)),
+        (
+            "GPT, 4 layers of width 128",
+            lambda: ak.text.GPT(bpe(), width=128, num_layers=4, num_heads=4),
+        ),
+    )
+
+
+def text_race(seconds, max_seeds=None):
+    """Each network for `seconds` at its defaults; n-grams count once and are done. One seed."""
+    train, test = (ak.datasets.text("kjv", split) for split in ("train", "test"))
+    results = []
+    for setting, build in language_models():
+        print(f"race: {setting}", file=sys.stderr, flush=True)
+        keras.utils.set_random_seed(0)
+        model = build()
+        model.compile()
+        if isinstance(model, ak.text.NGram):
+            start = time.perf_counter()
+            model.fit(model.windows(train, batch_size=1024, shuffle=False), verbose=0)
+            spent = {"seconds": time.perf_counter() - start}
+        else:
+            timer = fit_for(model, model.windows(train), seconds)
+            spent = {"steps": timer.steps, "seconds": timer.seconds}
+            spent["parameters"] = model.count_params()
+        bits, error = ak.metrics.bits_per_character(*model.text_losses(test))
+        scores = {"bits_per_character": bits, "standard_error": error, **spent}
+        results.append(single_run(setting, scores))
+    return results
+
+
 LEARNING_RATES = {"": 1.0, ", learning rate x 10": 10.0, ", learning rate / 10": 0.1}
 
 RACES = {
@@ -289,4 +336,5 @@ RACES = {
     "Style transfer": style_race,
     "Diffusion": diffusion_race,
     "Samplers": sampler_race,
+    "Language models": text_race,
 }

@@ -1,17 +1,31 @@
 """The networks of `aigc_keras` and their train steps in plain PyTorch, for `bench.py`.
 
 Answers each line "MODEL METHOD PRECISION N SECONDS" on stdin with a line on stdout: for METHOD
-train_step the steps/s of batches of N, for generate the images/s when N are drawn at a time. The
-images are noise that lies in memory: their values and their loading cost this side nothing.
+train_step the steps/s of batches of N, for generate the images/s, or texts/s, when N are drawn at a
+time. Images and texts are noise that lies in memory: their values and their loading cost this side
+nothing. The first line says, as JSON, which versions of torch and transformers there are.
 """
 
+import functools
+import importlib.metadata
+import importlib.util
+import json
 import math
 import sys
 import time
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, pad, relu, softplus
+from torch.nn.functional import (
+    cross_entropy,
+    gelu,
+    interpolate,
+    linear,
+    pad,
+    relu,
+    scaled_dot_product_attention,
+    softplus,
+)
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 SKIP_STEPS = 10
@@ -296,11 +310,127 @@ class LatentDiffusion(Diffusion):
         return data
 
 
+class LanguageModel(nn.Module):
+    """Batches are tokens (N, context_length + 1): all but the last are inputs."""
+
+    context_length = 128
+
+    def __init__(self, bfloat16, vocab_size, width):
+        super().__init__()
+        self.bfloat16, self.vocab_size = bfloat16, vocab_size
+        self.embedding = nn.Embedding(vocab_size, width)  # also the output weights
+
+    def prepare(self):
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=2e-3, betas=(0.9, 0.98), eps=1e-7, weight_decay=0.1
+        )
+
+    def forward(self, tokens):
+        return linear(self.hidden(self.embedding(tokens)), self.embedding.weight)
+
+    def train_step(self, tokens):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            logits = self(tokens[:, :-1]).float()
+        loss = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+
+class LSTM(LanguageModel):
+    def __init__(self, bfloat16, vocab_size=1024, units=384):
+        super().__init__(bfloat16, vocab_size, units)
+        self.lstm = nn.LSTM(units, units, batch_first=True)
+        # PyTorch has two biases, whose sum counts: ours has one.
+        self.lstm.bias_hh_l0.requires_grad_(False).zero_()
+        self.prepare()
+
+    def hidden(self, x):
+        return self.lstm(x)[0]
+
+
+class Block(nn.Module):
+    def __init__(self, width, num_heads):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x, cos, sin):
+        def rotate(x):
+            a, b = x.chunk(2, dim=-1)
+            c, s = cos.to(x.dtype), sin.to(x.dtype)
+            return torch.cat([a * c - b * s, a * s + b * c], -1)
+
+        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1))
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
+        mixed = scaled_dot_product_attention(rotate(queries), rotate(keys), values, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.narrow(gelu(self.widen(self.norm2(x)), approximate="tanh"))
+
+
+class GPT(LanguageModel):
+    def __init__(self, bfloat16, vocab_size=2048, width=192, num_layers=6, num_heads=6):
+        super().__init__(bfloat16, vocab_size, width)
+        self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(width)
+        half = width // num_heads // 2
+        speeds = 10_000 ** (-torch.arange(half) / half)
+        angles = torch.arange(self.context_length)[:, None] * speeds
+        self.cos, self.sin = angles.cos(), angles.sin()
+        self.prepare()
+
+    def hidden(self, x):
+        cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        return self.norm(x)
+
+
+class GPT2:
+    """transformers' own `generate`, with its cache, of a network as large as `GPT`."""
+
+    def __init__(self, bfloat16):
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        # Without a token that ends a text, all are as long as they may be.
+        config = GPT2Config(
+            vocab_size=2048,
+            n_positions=128,
+            n_embd=192,
+            n_layer=6,
+            n_head=6,
+            bos_token_id=0,
+            eos_token_id=None,
+        )
+        self.model = GPT2LMHeadModel(config).eval()
+
+    def generate(self, n, prompt_tokens=8, new=120):
+        prompts = torch.randint(2048, (n, prompt_tokens))
+        return self.model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=new,
+            do_sample=True,
+            top_k=0,  # of all tokens: its default is 50
+            use_cache=True,
+            pad_token_id=0,
+        )
+
+
 MODELS = {
     "DCGAN": DCGAN,
     "VAE": VAE,
     "Diffusion": Diffusion,
     "LatentDiffusion": LatentDiffusion,
+    "LSTM": LSTM,
+    "GPT": GPT,
+    "GPT2": GPT2,
 }
 
 
@@ -317,21 +447,26 @@ def calls_per_second(function, seconds, skip):
 def measure(model, method, n, seconds):
     if method == "generate":
         return n * calls_per_second(lambda: model.generate(n), seconds, skip=1)
-    images = torch.rand(n, 1, 28, 28) * 2 - 1
-    return calls_per_second(lambda: model.train_step(images), seconds, SKIP_STEPS)
+    if isinstance(model, LanguageModel):
+        data = torch.randint(model.vocab_size, (n, model.context_length + 1))
+    else:
+        data = torch.rand(n, 1, 28, 28) * 2 - 1
+    return calls_per_second(lambda: model.train_step(data), seconds, SKIP_STEPS)
+
+
+@functools.cache
+def build(name, precision):
+    return MODELS[name](bfloat16=precision == "bfloat16")
 
 
 def main():
     torch.manual_seed(0)
-    models = {
-        (name, precision): build(bfloat16=precision == "bfloat16")
-        for name, build in MODELS.items()
-        for precision in ("float32", "bfloat16")
-    }
-    print(torch.__version__, flush=True)
+    found = importlib.util.find_spec("transformers")
+    transformers = importlib.metadata.version("transformers") if found else None
+    print(json.dumps({"torch": torch.__version__, "transformers": transformers}), flush=True)
     for line in sys.stdin:
         name, method, precision, n, seconds = line.split()
-        print(measure(models[name, precision], method, int(n), float(seconds)), flush=True)
+        print(measure(build(name, precision), method, int(n), float(seconds)), flush=True)
 
 
 if __name__ == "__main__":

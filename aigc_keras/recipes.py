@@ -246,7 +246,7 @@ def train_gpt_kjv(fit, epochs=24):
     return model, text_score(model, "kjv", n=8, split=str.split)
 
 
-def train_gpt_tang(fit, epochs=24):
+def train_gpt_tang(fit, epochs=20):
     """Chapter 05's Chinese GPT, which knows quatrains only."""
     texts = datasets.text("tang")
     tokenizer = text.CharTokenizer.train(texts)

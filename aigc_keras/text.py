@@ -237,9 +237,10 @@ class LanguageModel(keras.Model):
     def compile(self, optimizer=None, jit_compile=True, **kwargs):
         """Choose the optimizer; by default `adamw()`, with XLA, which is faster here on a CPU."""
         optimizer = keras.optimizers.get(optimizer or adamw())
-        if isinstance(optimizer, keras.optimizers.AdamW):
+        inner = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed_float16's loss scaling
+        if isinstance(inner, keras.optimizers.AdamW):
             small = [w for w in self.trainable_variables if len(w.shape) < 2]
-            optimizer.exclude_from_weight_decay(var_list=small)
+            inner.exclude_from_weight_decay(var_list=small)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         optimizer.build(self.trainable_variables)
 
@@ -450,8 +451,8 @@ class LanguageModel(keras.Model):
         """`prompt` and how it goes on, until the model says END: a string.
 
         Args:
-            prompt: a string, or a list of strings (gives a list). May be empty. Of one that is
-                longer than the context only the end is read.
+            prompt: a string, or a list of strings (gives a list). May be empty. Where prompt and
+                text outgrow its context, a GPT goes on from the last context_length / 2 tokens.
             max_new_tokens: at most so many tokens, >= 1.
             temperature: >= 0: the logits are divided by it; 0 takes the likeliest token.
             top_k, top_p: as in `keep_top`; >= 1 and in (0, 1].
@@ -970,7 +971,7 @@ class RNNLanguageModel(LanguageModel):
         super().__init__(tokenizer, context_length, **kwargs)
         self.num_layers = check_number("num_layers", num_layers, low=1, integer=True)
         self.dropout = check_number("dropout", dropout, low=0, below=1)
-        policy = {"dtype": self.dtype_policy}
+        policy, units = {"dtype": self.dtype_policy}, check_number("units", units, 1, integer=True)
         self.embedding = layers.Embedding(tokenizer.vocab_size, units, name="embedding", **policy)
         self.recurrent = [Recurrent(units, cell, **policy) for _ in range(num_layers)]
         self.drop = dropout_layer(dropout, self.seed, policy)
@@ -1070,7 +1071,8 @@ class CausalSelfAttention(layers.Layer):
         scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
         scores = ops.cast(scores, "float32") / math.sqrt(width // self.num_heads)
         hidden = self.hidden(positions, ops.shape(keys)[2])
-        weights = ops.softmax(ops.where(hidden, -math.inf, scores))
+        # Not Keras' softmax, which warns where there is but one position.
+        weights = tf.nn.softmax(ops.where(hidden, -math.inf, scores))
         return ops.cast(weights, values.dtype), values, (keys, values)
 
     def call(self, x, cache=None, start=0):

@@ -47,6 +47,33 @@ def test_grid_names_its_rows():
     assert axis.get_title() == "two rows"
 
 
+def test_tokens_are_boxes_of_their_width_in_lines():
+    figure = plots.tokens(["In", " the", "\n", "春眠", "abc"], [0, 1, 2, 3, 4], "bits", columns=6)
+    axis = figure.axes[0]
+    boxes = [(round(b.get_x()), round(b.get_y()), round(b.get_width())) for b in axis.patches]
+    assert boxes == [(0, 0, 2), (2, 0, 4), (0, 1, 1), (0, 2, 4), (0, 3, 3)]
+    assert "".join(text.get_text() for text in axis.texts) == "In the↵春眠abc"
+    darkness = [sum(box.get_facecolor()[:3]) for box in axis.patches]
+    assert darkness == sorted(darkness, reverse=True) and len(set(darkness)) == 5
+    assert figure.axes[1].get_ylabel() == "bits"
+
+
+def test_attention_shows_who_looks_at_whom():
+    weights = np.tril(np.ones((2, 3, 3))) / np.arange(1, 4)[:, None]
+    figure = plots.attention(weights, ["a", "\n", "春"], ["first", "second"])
+    assert [axis.get_title() for axis in figure.axes] == ["first", "second"]
+    for axis, matrix in zip(figure.axes, weights, strict=True):
+        np.testing.assert_array_equal(axis.images[0].get_array(), matrix)
+        assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "↵", "春"]
+
+
+def test_hanzi_have_a_font():
+    from matplotlib.font_manager import findfont
+
+    plots.figure()
+    assert "NotoSansSC" in findfont("Noto Sans SC", fallback_to_default=False)
+
+
 def test_show_gives_the_very_source():
     assert "def pick(fast, lesson, full)" in plots.show(profile.pick).data
 

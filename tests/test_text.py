@@ -521,6 +521,18 @@ def test_text_losses_are_those_of_evaluate():
     np.testing.assert_allclose(short.text_losses(texts)[0], nats, rtol=1e-5)
 
 
+def test_surprises_are_those_of_the_tokens():
+    model = Table(context_length=5)
+    model.table.assign(random_table())
+    pieces, bits = model.surprises("abcab")
+    assert pieces == list("abcab")
+    log_p = scipy.special.log_softmax(random_table().astype("float64"), axis=-1)
+    tokens = [END, *LETTERS.encode("abcab")]
+    np.testing.assert_allclose(bits, -log_p[tokens[:-1], tokens[1:]] / math.log(2), rtol=1e-5)
+    with pytest.raises(ValueError, match="text: got 6 tokens, accepted are 1 to 5"):
+        model.surprises("abcabc")
+
+
 @pytest.mark.parametrize("texts", [[], "abc"])
 def test_text_losses_refuses(texts):
     with pytest.raises(ValueError, match="texts: got"):

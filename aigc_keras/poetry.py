@@ -55,8 +55,8 @@ def rhyme(character):
 
 
 def rhymes(a, b):
-    """Whether two hanzi rhyme in modern Mandarin, level with level, oblique with oblique."""
-    return rhyme(a) is not None and rhyme(a) == rhyme(b)
+    """Whether two different hanzi rhyme in modern Mandarin: tones level or oblique in both."""
+    return a != b and rhyme(a) is not None and rhyme(a) == rhyme(b)
 
 
 def verses(poem):
@@ -156,8 +156,9 @@ def quatrain(
         else:
             allowed = np.tile(hanzi, (n_candidates, 1))
             if position == places[-1]:
-                wanted = [kinds[t] for t in poems[:, places[2 * line_length - 1] + 1]]
-                allowed &= np.array([[k is not None and k == w for k in kinds] for w in wanted])
+                rhyming = poems[:, places[2 * line_length - 1] + 1]
+                allowed &= np.array([[k and k == kinds[t] for k in kinds] for t in rhyming], bool)
+                allowed[rows, rhyming] = False  # nothing rhymes with itself
                 allowed |= hanzi & ~allowed.any(axis=1, keepdims=True)  # sorted out below
             masked = np.where(allowed, log_p / temperature, -np.inf).astype("float32")
             token = np.array(draw(keep_top(masked, top_p=top_p), [seed, position]))

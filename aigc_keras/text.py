@@ -139,9 +139,10 @@ class BPETokenizer:
 
 
 def penalize_repetition(logits, seen, repetition_penalty):
-    """Make tokens `seen` (B, V), bool, less likely: Keskar et al. 2019, arXiv:1909.05858, sec. 4.1.
+    """Make tokens `seen` (B, V), bool, less likely: after Keskar et al. 2019, arXiv:1909.05858.
 
-    A positive logit is divided by `repetition_penalty` >= 1, a negative one multiplied by it.
+    A positive logit is divided by `repetition_penalty` >= 1 (section 4.1). A negative one is
+    multiplied by it: dividing would make it likelier.
     """
     lower = ops.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
     return ops.where(seen, lower, logits)
@@ -267,8 +268,8 @@ class LanguageModel(keras.Model):
         if packed:
             stream = np.concatenate([[END], *rows]).astype("int32")
             count = -(-(len(stream) - 1) // length)
-            stream = np.append(stream, np.full(length * (count + 1) - len(stream) + 1, PADDING))
-            last = max(len(stream) - 2 * length, 0)
+            stream = np.append(stream, np.full(length * count + 1 - len(stream), PADDING))
+            last = len(stream) - length - 1
         else:
             longest = max(map(len, rows))
             if longest > length:
@@ -398,7 +399,7 @@ class LanguageModel(keras.Model):
         logits = self(ops.convert_to_tensor(tokens))[0, -1]
         return ops.convert_to_numpy(ops.softmax(logits))
 
-    def surprises(self, text):
+    def surprisal(self, text):
         """(pieces, bits): the tokens of `text` as strings, and -log2 p of each: float32 (T,)."""
         tokens = self.encode_prompt(text)
         if len(tokens) > self.context_length + 1:
@@ -513,7 +514,7 @@ class LanguageModel(keras.Model):
         seen = np.zeros((len(prompts), self.tokenizer.vocab_size), bool)
         for i, given in enumerate(encoded):
             tokens[i, : len(given)] = given
-            seen[i, given] = True
+            seen[i, given[1:]] = True  # without END, which must be free to come
         # A window is what the model sees: `context` tokens from `offset` on, and the next one.
         offset, position = 0, int(lengths.min()) - 1 if self.reads_prompt_at_once else 0
         state, finished, texts = None, np.zeros(len(prompts), bool), list(prompts)
@@ -656,9 +657,10 @@ class LanguageModel(keras.Model):
 
 
 def dropout_layer(rate, seed, policy):
-    """The same numbers of a row's vectors are dropped at all its positions (Gal 2016).
+    """The same numbers of a row's vectors are dropped at all its positions.
 
-    That takes a hundredth of the random numbers, which cost a CPU half of the training time.
+    After Gal and Ghahramani 2016, arXiv:1512.05287. It takes context_length times fewer random
+    numbers, which cost a CPU nearly half of the training time.
     """
     return layers.Dropout(rate, noise_shape=(None, 1, None), seed=seed, **policy)
 
@@ -672,8 +674,9 @@ class NGram(LanguageModel):
 
     Interpolated, with three discounts an order: "modified Kneser-Ney" of Chen and Goodman 1999
     (Computer Speech and Language 13, 359-394), section 3.3, with the uniform distribution below the
-    unigrams. `fit` counts, so it takes one epoch of `windows(texts, shuffle=False)`; a further call
-    adds more texts. At the start of a row only what is in the row is context.
+    unigrams. `fit` counts, so it takes one epoch of `windows(texts, 1024, shuffle=False)` (large
+    batches are counted faster); a further call adds more texts. At the start of a row only what is
+    in the row is context.
 
     Raises:
         ValueError: `vocab_size` ** `order` is over 2 ** 62.
@@ -735,8 +738,10 @@ class NGram(LanguageModel):
         if n < self.order:
             longer = self.counts[n][0] % size**n
             behind, different = np.unique(longer, return_counts=True)
-            values = np.where(keys // size ** (n - 1) == END, values, 0)
-            values[np.searchsorted(keys, behind)] = different
+            before = np.zeros_like(values)
+            before[np.searchsorted(keys, behind)] = different
+            begins = (keys // size ** (n - 1) == END) & (n > 1)
+            values = np.where(begins, values, before)
             keys, values = keys[values > 0], values[values > 0]
         seen = [max(np.sum(values == i), 1) for i in range(1, 5)]
         y = seen[0] / (seen[0] + 2 * seen[1])
@@ -1021,8 +1026,8 @@ class RNNLanguageModel(LanguageModel):
 def rotate(x, positions):
     """Rotary positions (Su et al. 2021, arXiv:2104.09864, eq. 34) of (B, heads, T, width).
 
-    Pairs of numbers are turned by angles that grow with the position, so that the product of a
-    query and a key depends on how far apart they are, not on where they are.
+    Number i and number i + half (in the paper, neighbours) are turned by an angle that grows with
+    the position, so that the product of a query and a key knows positions by their distance alone.
     """
     half = x.shape[-1] // 2
     speeds = 10_000.0 ** (-np.arange(half, dtype="float32") / half)
@@ -1053,7 +1058,7 @@ class CausalSelfAttention(layers.Layer):
         self.qkv.build(shape)
         self.out.build(shape)
 
-    def hidden(self, positions, n):
+    def mask(self, positions, n):
         """The causal mask: which of `n` positions must not be seen from each of `positions`."""
         return ops.arange(n) > positions[:, None]
 
@@ -1070,9 +1075,9 @@ class CausalSelfAttention(layers.Layer):
             values = ops.slice_update(cache[1], (0, 0, start, 0), values)
         scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
         scores = ops.cast(scores, "float32") / math.sqrt(width // self.num_heads)
-        hidden = self.hidden(positions, ops.shape(keys)[2])
+        mask = self.mask(positions, ops.shape(keys)[2])
         # Not Keras' softmax, which warns where there is but one position.
-        weights = tf.nn.softmax(ops.where(hidden, -math.inf, scores))
+        weights = tf.nn.softmax(ops.where(mask, -math.inf, scores))
         return ops.cast(weights, values.dtype), values, (keys, values)
 
     def call(self, x, cache=None, start=0):
@@ -1107,20 +1112,20 @@ class TransformerBlock(layers.Layer):
             self.num_heads, self.positions, self.output_std, **policy
         )
         self.norm2 = layers.LayerNormalization(epsilon=1e-5, **policy)
-        self.widen = layers.Dense(4 * width, kernel_initializer=normal(stddev=0.02), **policy)
-        self.narrow = layers.Dense(
+        self.expand = layers.Dense(4 * width, kernel_initializer=normal(stddev=0.02), **policy)
+        self.project = layers.Dense(
             width, kernel_initializer=normal(stddev=self.output_std), **policy
         )
         self.drop = dropout_layer(self.dropout, self.seed, policy)
-        for layer in (self.norm1, self.attention, self.norm2, self.widen):
+        for layer in (self.norm1, self.attention, self.norm2, self.expand):
             layer.build(shape)
-        self.narrow.build((*shape[:-1], 4 * width))
+        self.project.build((*shape[:-1], 4 * width))
 
     def call(self, x, cache=None, start=0, training=False):
         seen, cache = self.attention(self.norm1(x), cache=cache, start=start)
         x = x + self.drop(seen, training=training)
-        thought = self.narrow(ops.gelu(self.widen(self.norm2(x)), approximate=True))
-        return x + self.drop(thought, training=training), cache
+        update = self.project(ops.gelu(self.expand(self.norm2(x)), approximate=True))
+        return x + self.drop(update, training=training), cache
 
     def get_config(self):
         config = {"num_heads": self.num_heads, "dropout": self.dropout, "seed": self.seed}
@@ -1136,7 +1141,8 @@ class GPT(LanguageModel):
         tokenizer: as for all language models.
         width: of the embeddings, which also are the output weights; a multiple of 2 x `num_heads`.
         num_layers, num_heads: blocks, and heads in each.
-        dropout: share that is dropped after the embedding, the attention and the small networks.
+        dropout: share that is dropped after the embedding, the attention and the small networks;
+            the same numbers at all positions of a row.
         positions: "rotary", or "learned" as in GPT-2.
     """
 

@@ -78,6 +78,7 @@ def counting():
         ("乌", "鱼", False),
         ("身", "声", False),  # n and ng
         ("光", "往", False),  # level and oblique
+        ("光", "光", False),  # nothing rhymes with itself
         ("晓", "高", False),
         ("晓", "笑", True),  # the third and the fourth tone
         ("妈", "麻", True),  # the first and the second

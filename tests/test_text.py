@@ -298,7 +298,7 @@ class KneserNey:
                     before[tuple(rest)].add(first)
                 # Nothing stands before the END with which a row begins.
                 values = {
-                    gram: len(before[gram]) or (count if gram[0] == END else 0)
+                    gram: count if gram[0] == END and n > 1 else len(before[gram])
                     for gram, count in counts[n].items()
                 }
                 values = {gram: value for gram, value in values.items() if value}
@@ -480,6 +480,18 @@ def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(bpe):
         np.testing.assert_allclose(losses["loss"], np.log(tokenizer.vocab_size), rtol=1e-5)
 
 
+def test_ngram_knows_how_texts_begin_packed_or_not():
+    texts = ["a."] * 90 + ["b."] * 10
+    begins = []
+    for packed in (True, False):
+        model = text.NGram(text.CharTokenizer("ab."), 3, 24)
+        model.compile()
+        model.fit(model.windows(texts, 1024, shuffle=False, packed=packed), verbose=0)
+        begins.append(model.token_probabilities("")[2:])  # ".", "a", "b"
+    np.testing.assert_allclose(*begins, atol=0.03)
+    assert begins[0][1] > 0.8
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_evaluate_does_not_depend_on_the_batches(packed):
     """Nor do END and padding count as characters."""
@@ -521,16 +533,16 @@ def test_text_losses_are_those_of_evaluate():
     np.testing.assert_allclose(short.text_losses(texts)[0], nats, rtol=1e-5)
 
 
-def test_surprises_are_those_of_the_tokens():
+def test_surprisal_are_those_of_the_tokens():
     model = Table(context_length=5)
     model.table.assign(random_table())
-    pieces, bits = model.surprises("abcab")
+    pieces, bits = model.surprisal("abcab")
     assert pieces == list("abcab")
     log_p = scipy.special.log_softmax(random_table().astype("float64"), axis=-1)
     tokens = [END, *LETTERS.encode("abcab")]
     np.testing.assert_allclose(bits, -log_p[tokens[:-1], tokens[1:]] / math.log(2), rtol=1e-5)
     with pytest.raises(ValueError, match="text: got 6 tokens, accepted are 1 to 5"):
-        model.surprises("abcabc")
+        model.surprisal("abcabc")
 
 
 @pytest.mark.parametrize("texts", [[], "abc"])

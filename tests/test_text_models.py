@@ -508,9 +508,9 @@ def gpt2_weights(model):
     yield model.position_embedding.embeddings
     for block in model.blocks:
         attention = block.attention
-        for layer in (block.norm1, attention.qkv, attention.out, block.norm2, block.widen):
+        for layer in (block.norm1, attention.qkv, attention.out, block.norm2, block.expand):
             yield from layer.weights
-        yield from block.narrow.weights
+        yield from block.project.weights
     yield from model.norm.weights
 
 

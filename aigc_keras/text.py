@@ -224,6 +224,8 @@ class LanguageModel(keras.Model):
         seed: seed of dropout and of `generate`; by default `keras.utils.set_random_seed` decides.
     """
 
+    default_learning_rate = 2e-3
+
     def __init__(self, tokenizer, context_length=128, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.tokenizer = tokenizer
@@ -236,8 +238,9 @@ class LanguageModel(keras.Model):
         self._graphs = {}
 
     def compile(self, optimizer=None, jit_compile=True, **kwargs):
-        """Choose the optimizer; by default `adamw()`, with XLA, which is faster here on a CPU."""
-        optimizer = keras.optimizers.get(optimizer or adamw())
+        """Choose the optimizer; by default `adamw` without an end. XLA is faster here on a CPU."""
+        rate = self.default_learning_rate
+        optimizer = keras.optimizers.get(optimizer or adamw(learning_rate=rate))
         inner = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed_float16's loss scaling
         if isinstance(inner, keras.optimizers.AdamW):
             small = [w for w in self.trainable_variables if len(w.shape) < 2]
@@ -963,6 +966,8 @@ class RNNLanguageModel(LanguageModel):
         dropout: share of the hidden states' numbers that are dropped in training.
     """
 
+    default_learning_rate = 1e-2
+
     def __init__(
         self,
         tokenizer,
@@ -977,7 +982,9 @@ class RNNLanguageModel(LanguageModel):
         self.num_layers = check_number("num_layers", num_layers, low=1, integer=True)
         self.dropout = check_number("dropout", dropout, low=0, below=1)
         policy, units = {"dtype": self.dtype_policy}, check_number("units", units, 1, integer=True)
-        self.embedding = layers.Embedding(tokenizer.vocab_size, units, name="embedding", **policy)
+        # Hidden states are small: with small embeddings, logits would be near zero for long.
+        normal = keras.initializers.RandomNormal(stddev=0.2)
+        self.embedding = layers.Embedding(tokenizer.vocab_size, units, normal, **policy)
         self.recurrent = [Recurrent(units, cell, **policy) for _ in range(num_layers)]
         self.drop = dropout_layer(dropout, self.seed, policy)
         self(np.zeros((1, 2), "int32"))

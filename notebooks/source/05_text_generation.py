@@ -266,12 +266,13 @@ ak.show(ak.text.LanguageModel.train_step)
 
 # %% tags=["nbval-ignore-output"]
 contestants = {
-    "LSTM": (ak.text.RNNLanguageModel(bpe[1024], cell="lstm", units=384), pick(12, 560, 30_000)),
+    "LSTM": (ak.text.RNNLanguageModel(bpe[1024], cell="lstm", units=384), pick(12, 540, 30_000)),
     "GPT": (ak.text.GPT(bpe[1024], width=128), pick(12, 850, 40_000)),
 }
 histories, seconds = {}, {}
 for name, (model, steps) in contestants.items():
-    model.compile(ak.text.adamw(steps, learning_rate=4e-3, warmup_steps=pick(5, 100, 100)))
+    rate = {"LSTM": 1e-2, "GPT": 4e-3}[name]  # each about as high as it can be
+    model.compile(ak.text.adamw(steps, rate, warmup_steps=pick(5, 100, 100)))
     data = model.windows(texts, batch_size=16).repeat()
     model.fit(data.take(1), verbose=0)  # builds the graph
     start = time.perf_counter()
@@ -282,9 +283,7 @@ for name, (model, steps) in contestants.items():
         f"{steps * 16 * 128 / seconds[name]:,.0f} tokens/s, loss {histories[name]['loss'][-1]:.3f}"
     )
 ak.plots.curves(
-    list(histories.values()),
-    keys=["bits_per_character"],
-    labels=list(histories),
+    {name: history["bits_per_character"] for name, history in histories.items()},
     xlabel="tenth of the training",
     ylabel="bits per character",
 )
@@ -308,7 +307,18 @@ best_count = results["n-gram,\n4 tokens"]
 for name, losses in list(results.items())[2:]:
     difference, error = ak.metrics.bits_per_character(losses[0] - best_count[0], losses[1])
     print(f"{name!r} minus the n-gram of tokens: {difference:+.3f} ± {error:.3f}")
+assert ak.profile.name() == "fast" or difference < -5 * error  # the last one: the checkpoint's
 ak.plots.bars(*zip(*estimates), list(results), "bits per character")
+
+# %% [markdown]
+# **At this budget, counting wins**, then comes the LSTM, then the GPT, and each step is many error bars wide. The textbooks'
+# order is the other way round. A recurrent network is built on the belief that the near past matters most; attention has to
+# find even that out, and it has only begun. The order of the two networks also hangs on details: with its embeddings begun
+# as small as Keras' default, this LSTM was far behind the GPT. Who compares two models compares two tunings.
+#
+# An hour turns it round: the checkpoint is the same class as our GPT, with three times the weights and 2,048 tokens, and it
+# beats the counts by far. Counts do not get better by counting the same text again. (An LSTM trained for an hour is
+# missing here: try it.)
 
 # %% [markdown]
 # ### What does it gain from more? Small runs on logarithmic axes
@@ -342,6 +352,9 @@ axes[0, 0].set(xscale="log", yscale="log", xlabel="tokens read", ylabel="loss, n
 axes[0, 0].legend(fontsize=11)
 axes[0, 1].plot(*zip(*ends), "o-", color="black")
 axes[0, 1].set(xscale="log", yscale="log", xlabel="weights")
+for axis in axes[0]:
+    axis.yaxis.set_major_formatter("{x:.1f}")
+    axis.yaxis.set_minor_formatter("{x:.1f}")
 slope = np.polyfit(*np.log(ends).T, 1)[0]
 print(f"ten times the weights: loss times {10**slope:.2f}, after these few tokens")
 fig
@@ -424,7 +437,7 @@ ak.plots.attention(
 ak.show(ak.text.keep_top)
 
 # %% tags=["nbval-ignore-output"]
-beginning = "And the king said unto"
+beginning = "Behold, I will"
 logits = np.log(english.token_probabilities(beginning))[None]
 settings = {
     "temperature 1": (1.0, None, None),
@@ -458,7 +471,7 @@ def explore(beginning, temperature, top_p):
 
 
 explorer = ipywidgets.interact(
-    explore, beginning="Blessed are the", temperature=(0.1, 3.0), top_p=(0.05, 1.0, 0.05)
+    explore, beginning="The LORD is my", temperature=(0.1, 3.0), top_p=(0.05, 1.0, 0.05)
 )
 
 # %% [markdown]
@@ -466,7 +479,7 @@ explorer = ipywidgets.interact(
 
 # %% tags=["nbval-ignore-output"]
 fig, axes = ak.plots.figure(columns=3, rows=2, size=(4.0, 3.4), sharex=True)
-for column, beginning in enumerate(("Blessed are the", "In the beginning", "Thou shalt not")):
+for column, beginning in enumerate(("The LORD is my", "And he went up to", "Thou shalt not")):
     logits = np.log(english.token_probabilities(beginning))[None]
     cut = ak.text.keep_top(logits / 0.7, None, 0.9)
     for axis, shown in zip(axes[:, column], (logits, cut)):
@@ -828,7 +841,7 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top
-    verse = english.generate("And God said", 80, temperature=0.7, seed=5, stop="\n") + "\n"
+    verse = english.generate("Behold,", 60, temperature=0.7, seed=1, stop="\n") + "\n"
     poem = acrostics["春夏秋冬", 7]
     (pieces, bits), (hanzi, hanzi_bits) = english.surprisal(verse), poet.surprisal(poem)
     banner = ak.plots.tokens([*pieces, *hanzi], [*bits, *hanzi_bits], "bits", columns=66)

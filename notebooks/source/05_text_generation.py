@@ -360,9 +360,9 @@ print(f"ten times the weights: loss times {10**slope:.2f}, after these few token
 fig
 
 # %% [markdown]
-# Kaplan et al. (2020) found straight lines in such plots over seven decades. In four small runs one sees where they come
-# from, and also that more weights alone are not the answer: at first all sizes learn the same (how frequent the tokens
-# are), and the larger ones pull away only as they read on. Weights and tokens must grow together (Hoffmann et al. 2022).
+# Kaplan et al. (2020) found straight lines in such plots over seven decades; ours begin to look like them. More weights learn
+# more from the same tokens, and more tokens teach every size more. Neither is the answer alone: a large model that has read
+# little is a waste, and a small one cannot hold what it reads. Weights and tokens must grow together (Hoffmann et al. 2022).
 #
 # ## 7. What they look at
 #
@@ -398,7 +398,9 @@ pieces = [bpe[1024].decode([token]) for token in bpe[1024].encode(text)]
 ak.plots.tokens(pieces, state - state.min(), f"state {unit}")
 
 # %% [markdown]
-# Nobody told it to count. It pays to know: a long verse ends soon.
+# Only loosely, as the two correlations say. What a network knows is as a rule spread over many numbers of its state, and a single
+# one that stands for a word of ours is luck. (To see more, fit a straight line through all
+# 384: a linear probe, 线性探针.) Attention can be read directly.
 #
 # **The attention of the GPT checkpoint.** Each of its 36 heads (头) is a triangle: each row a position, each column where
 # it looks. Two heads, found by measuring: the one that looks most at the token just before, and the one that looks most

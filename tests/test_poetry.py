@@ -231,12 +231,14 @@ def test_the_model_decides_what_is_written(counting):
 
 
 def test_rhymes_are_found_where_there_are_any():
-    """A single hanzi rhymes with itself; a letter with nothing."""
-    model = text.NGram(text.CharTokenizer("春，。\n"), 2, 34)
-    assert poetry.quatrain(model) == poetry.layout(5).replace("字", "春")
-    model = text.NGram(text.CharTokenizer("a，。\n"), 2, 34)
-    with pytest.raises(ValueError, match="n_candidates: none of 8 has a rhyme"):
-        poetry.quatrain(model)
+    """Two hanzi of one rhyme are enough; one alone, or a letter, rhymes with nothing."""
+    model = text.NGram(text.CharTokenizer("光霜，。\n"), 2, 34)
+    verses = poetry.verses(poetry.quatrain(model))
+    assert {verses[1][-1], verses[3][-1]} == {"光", "霜"}
+    for characters in ("春，。\n", "a，。\n"):
+        model = text.NGram(text.CharTokenizer(characters), 2, 34)
+        with pytest.raises(ValueError, match="n_candidates: none of 8 has a rhyme"):
+            poetry.quatrain(model)
 
 
 @pytest.mark.parametrize(

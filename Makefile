@@ -4,13 +4,14 @@ VENV = .venv/bin/python
 # The package imports its data sets already, which runpy finds worth a warning.
 DATA = $(VENV) -W ignore::RuntimeWarning:runpy -m aigc_keras.datasets
 
-.PHONY: help lab test course chapter data checkpoints bench lint lock
+.PHONY: help lab test course chapter assignments check grade data checkpoints bench lint lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 lab: .venv/.ready .venv/.data ## set up what is missing and open JupyterLab on the chapters (LAB_ARGS=...)
-	$(VENV) -m jupyterlab $(firstword $(wildcard notebooks/01_gan.ipynb) notebooks) $(LAB_ARGS)
+	JUPYTER_CONFIG_PATH="$(CURDIR)/notebooks/exercises" \
+	  $(VENV) -m jupyterlab $(firstword $(wildcard notebooks/01_gan.ipynb) notebooks) $(LAB_ARGS)
 
 test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a few minutes
 	AIGC_PROFILE=fast $(VENV) -m pytest --nbval
@@ -21,6 +22,17 @@ course: .venv/.ready .venv/.data ## train every chapter again and rebuild its no
 chapter: $(if $(N),.venv/.ready .venv/.data) ## the same for one chapter: make chapter N=01
 	@test -n "$(N)" || { echo "Which chapter? For example: make chapter N=01" >&2; exit 2; }
 	$(VENV) notebooks/build.py --profile lesson $(N)
+
+assignments: .venv/.ready ## build the students' versions of the problem sets
+	$(VENV) notebooks/classroom.py assignments
+
+check: $(if $(EX),.venv/.ready .venv/.data) ## what the visible tests say of your problem set: make check EX=02
+	@test -n "$(EX)" || { echo "Which problem set? For example: make check EX=02" >&2; exit 2; }
+	@$(VENV) notebooks/classroom.py check $(EX)
+
+grade: $(if $(SUBMISSIONS),.venv/.ready .venv/.data) ## grade a class: make grade SUBMISSIONS=folder, with a folder for each student
+	@test -n "$(SUBMISSIONS)" || { echo "Whose? For example: make grade SUBMISSIONS=class" >&2; exit 2; }
+	@$(VENV) notebooks/classroom.py grade "$(SUBMISSIONS)" $(GRADE_ARGS)
 
 data: .venv/.ready ## fetch and prepare the data sets
 	$(DATA)

@@ -1,0 +1,391 @@
+"""Problem sets: what is handed out, and what answers, mistakes and mischief get for it."""
+
+import csv
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import classroom
+import jupytext
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXERCISES = ROOT / "notebooks" / "exercises"
+ANSWERS = Path(__file__).parent / "answers"
+SETS = classroom.sources(EXERCISES / "source")
+WRONG = ("wrong_1", "wrong_2")
+
+
+def command(*arguments):
+    """Run classroom.py and return what it prints."""
+    line = [sys.executable, ROOT / "notebooks" / "classroom.py", *arguments]
+    result = subprocess.run(line, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def read_points(output):
+    """{(student, problem set): line of grades.csv}"""
+    with (output / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {(line["student"], line["problem_set"]): line for line in csv.DictReader(file)}
+
+
+def of_tasks(line):
+    return [float(line[key]) for key in sorted(line) if key.startswith("task_")]
+
+
+def hand_in(folder, student, released, replaced):
+    """Write a released notebook with other sources for some cells into a student's folder."""
+    notebook = nbformat.read(released, as_version=4)
+    replaced = dict(replaced)
+    for cell in notebook.cells:
+        cell.source = replaced.pop(classroom.grade_id(cell), cell.source)
+    assert not replaced, f"no such cell: {list(replaced)}"
+    (folder / student).mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / student / released.name)
+
+
+def answers(student, name):
+    """The cells of one of the three students in tests/answers: {grade_id: cell}."""
+    found = {}
+    for cell in jupytext.read(ANSWERS / student / f"{name}.py", fmt="py:percent").cells:
+        for kind, suffix in (("solution", "solution"), ("open", "answer")):
+            if kind in cell.metadata:
+                found[f"{cell.metadata[kind]}-{suffix}"] = cell
+    return found
+
+
+# The problem sets.
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_problem_set_has_five_tasks_of_four_points_with_tests_that_import_their_own(name):
+    cells = classroom.read_source(SETS[name]).cells
+    points = {}
+    for cell in cells:
+        marks = cell.metadata.nbgrader
+        if marks.grade:
+            task = marks.grade_id.split("-")[0]
+            points[task] = points.get(task, 0) + marks.points
+        if marks.grade and marks.locked:
+            assert cell.source.startswith("from aigc_keras.exercises import ")
+    assert list(points.values()) == [4] * 5
+    assert list(points) == classroom.tasks(SETS[name])
+    ids = [cell.metadata.nbgrader.grade_id for cell in cells]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_chapter_has_a_problem_set():
+    assert list(SETS) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_what_is_handed_out_is_what_the_sources_give(tmp_path):
+    folder = tmp_path / "exercises"
+    shutil.copytree(EXERCISES / "source", folder / "source")
+    command("--exercises", folder, "assignments")
+    for name in SETS:
+        made = (folder / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert made == (EXERCISES / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")
+
+
+def test_nothing_of_a_solution_is_handed_out():
+    for name in SETS:
+        released = EXERCISES / "release" / name / f"{name}.ipynb"
+        sources = {classroom.grade_id(c): c.source for c in nbformat.read(released, 4).cells}
+        for cell in classroom.read_source(SETS[name]).cells:
+            given = sources[classroom.grade_id(cell)]
+            hidden = re.findall(r"### BEGIN \w+.*?### END [A-Z ]+", cell.source, flags=re.DOTALL)
+            assert "### " not in given
+            for line in "\n".join(hidden).splitlines():
+                assert len(line.strip()) < 25 or line not in given
+
+
+# Whole classes.
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """A class in which all problem sets were handed in solved, unsolved, and wrong; graded."""
+    folder = tmp_path_factory.mktemp("classroom") / "class"
+    for name, path in SETS.items():
+        released = EXERCISES / "release" / name / f"{name}.ipynb"
+        source = classroom.read_source(path)
+        (folder / "model").mkdir(parents=True, exist_ok=True)
+        nbformat.write(source, folder / "model" / released.name)
+        hand_in(folder, "unsolved", released, {})
+        for student in ("alternative", *WRONG):
+            given = answers(student, name).items()
+            hand_in(folder, student, released, {key: cell.source for key, cell in given})
+    print(command("grade", folder))
+    return folder.with_name("class-graded")
+
+
+@pytest.fixture(scope="module")
+def points(graded):
+    return read_points(graded)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("student", ["model", "alternative"])
+def test_right_answers_get_every_point(points, student, name):
+    line = points[student, name]
+    by_hand = float(line["by_hand"])
+    assert line["remark"] == ""
+    assert of_tasks(line) == [4, 4, 4, 4, 4 - by_hand]
+    assert 0 < by_hand < 4
+    assert float(line["points"]) + by_hand == float(line["max_points"]) == 20
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_unsolved_notebook_gets_no_point_and_fails_in_every_test(graded, points, name):
+    assert points["unsolved", name]["points"] == "0"
+    assert points["unsolved", name]["by_hand"] == "0"
+    path = graded / "autograded" / "unsolved" / name / f"{name}.ipynb"
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and cell.metadata.nbgrader.grade:
+            assert classroom.failure(cell), cell.metadata.nbgrader.grade_id
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("student", WRONG)
+def test_wrong_answers_lose_what_they_should(points, student, name):
+    given = answers(student, name)
+    tasks = classroom.tasks(SETS[name])
+    deserved = [given[f"{task}-solution"].metadata["points"] for task in tasks]
+    assert of_tasks(points[student, name]) == deserved
+    assert all(task < 4 for task in deserved[:4])
+    assert deserved[4] == 0  # beside what a person gives
+
+
+def test_half_of_the_wrong_answers_please_the_visible_tests():
+    deserved = [
+        cell.metadata["points"]
+        for student in WRONG
+        for name in SETS
+        for key, cell in answers(student, name).items()
+        if key.endswith("-solution")
+    ]
+    assert len(deserved) == 10 * len(SETS)
+    assert sum(points > 0 for points in deserved) >= len(deserved) / 3
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("student", WRONG)
+def test_a_visible_test_that_fails_says_what_came_and_gives_a_hint(graded, student, name):
+    path = graded / "autograded" / student / name / f"{name}.ipynb"
+    for cell in nbformat.read(path, as_version=4).cells:
+        if classroom.grade_id(cell).endswith("-tests") and classroom.failure(cell):
+            assert re.search(r"(came|nothing)[^$]*\n  Hint: ", classroom.failure(cell))
+
+
+# A small problem set, and what can happen to it.
+
+TINY = """\
+# %% [markdown]
+# # Twice
+
+# %% solution="double"
+def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+
+# %% tests="double" points=1
+assert double(2) == 4, "double(2): add"
+
+# %% tests="double" points=3
+double(3)  # More is tested when you hand in.
+### BEGIN HIDDEN TESTS
+assert double(3) == 6
+### END HIDDEN TESTS
+
+# %% [markdown] open="words" points=2
+# Adding is doubling.
+"""
+RIGHT = "def double(x):\n    return x + x"
+HONEST = 3
+ENDLESS = "def double(x):\n    while True:\n        pass"
+MISCHIEF = {  # a solution cell and the points that it gets
+    "raises": ("raise RuntimeError", 0),
+    "imports": ("import no_such_module", 0),
+    "misspells": ("def double(x) return", 0),
+    "never ends": (ENDLESS, 0),
+    "never begins": ("while True:\n    pass", 0),
+    "hoards": ("hoard = bytearray(2**31)\n\n\n" + RIGHT, 0),
+    "pleases": ("def double(x):\n    return 4", 1),
+    "warns": ("import warnings\n\n\ndef double(x):\n    warnings.warn('x')\n    return x + x", 4),
+}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A folder with one small problem set, handed out."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "source").mkdir()
+    (folder / "source" / "00_tiny.py").write_text(TINY)
+    command("--exercises", folder, "assignments")
+    return folder
+
+
+def released(course):
+    return course / "release" / "00_tiny" / "00_tiny.ipynb"
+
+
+def grade(course, folder, **limits):
+    given = [f"--{name}={value}" for name, value in {"cell_seconds": 10, **limits}.items()]
+    return command("--exercises", course, "grade", folder, *given)
+
+
+@pytest.fixture(scope="module")
+def school(course):
+    """A class, honest and others: (what grading them printed, points)."""
+    folder, hand = course / "class", released(course)
+    for i in range(HONEST):
+        hand_in(folder, f"student {i}", hand, {"double-solution": RIGHT})
+    for student, (source, _) in MISCHIEF.items():
+        hand_in(folder, student, hand, {"double-solution": source})
+    wrong = "def double(x):\n    return 3 * x"
+    hand_in(folder, "tampers", hand, {"double-solution": wrong, "double-tests": "pass"})
+    hand_in(folder, "王小明", hand, {"double-solution": RIGHT, "words-answer": "两倍"})
+    hand_in(folder, "quits", hand, {"double-solution": "import os\n\nos._exit(0)"})
+    hand_in(folder, "deletes", hand, {"double-solution": wrong})
+    path = folder / "deletes" / hand.name
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [c for c in notebook.cells if not classroom.grade_id(c).startswith("double-t")]
+    nbformat.write(notebook, path)
+    hand_in(folder, "breaks", hand, {})
+    path = folder / "breaks" / hand.name
+    path.write_text(path.read_text()[:400])
+    hand_in(folder, "another", hand, {})
+    other = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")])
+    nbformat.write(other, folder / "another" / hand.name)
+    hand_in(folder / "twice", "first", hand, {})
+    hand_in(folder / "twice", "second", hand, {})
+    hand_in(folder, "renames", hand, {})
+    (folder / "renames" / hand.name).rename(folder / "renames" / "homework.ipynb")
+    hand_in(folder, "group [1]", hand, {})
+    (folder / "hands in nothing").mkdir()
+    return grade(course, folder), read_points(course / "class-graded")
+
+
+def test_right_answers_of_a_class(school):
+    for i in range(HONEST):
+        line = school[1][f"student {i}", "00_tiny"]
+        assert (line["points"], line["max_points"], line["by_hand"]) == ("4", "6", "0")
+
+
+@pytest.mark.parametrize(("student", "points"), [(key, p) for key, (_, p) in MISCHIEF.items()])
+def test_mischief_costs_points_and_nothing_else(school, student, points):
+    line = school[1][student, "00_tiny"]
+    assert (line["points"], line["task_1"], line["remark"]) == (f"{points}", f"{points}", "")
+
+
+@pytest.mark.parametrize("student", ["tampers", "deletes"])
+def test_tests_that_were_changed_or_deleted_are_restored(course, school, student):
+    assert school[1][student, "00_tiny"]["points"] == "0"
+    path = course / "class-graded" / "autograded" / student / "00_tiny" / "00_tiny.ipynb"
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    assert any('assert double(2) == 4, "double(2): add"' in source for source in sources)
+    assert any("assert double(3) == 6" in source for source in sources)
+
+
+@pytest.mark.parametrize(
+    ("student", "remark"),
+    [
+        ("quits", "the kernel died"),
+        ("breaks", "no notebook that can be opened"),
+        ("another", "none of the cells that were handed out as 00_tiny"),
+        ("twice", "2 notebooks of this name"),
+    ],
+)
+def test_a_submission_that_cannot_be_graded_is_named_with_the_reason(
+    course, school, student, remark
+):
+    printed, points = school
+    line = points[student, "00_tiny"]
+    assert (line["points"], line["by_hand"]) == ("0", "0")
+    assert remark in line["remark"]
+    assert f"{student} 00_tiny: {line['remark']}" in printed
+    page = course / "class-graded" / "feedback" / student / "00_tiny" / "00_tiny.html"
+    assert remark in page.read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_placed_is_named(school):
+    printed, points = school
+    assert len(points) == HONEST + len(MISCHIEF) + 7
+    assert "homework.ipynb: not graded, accepted is <student>/<problem set>.ipynb" in printed
+    assert "group [1]: not graded, rename the folder" in printed
+    assert "hands in nothing: not graded, no notebook in this folder" in printed
+    assert f"{len(points)} submissions, 4 of them failed; 1 wait for a person." in printed
+
+
+def test_feedback_shows_the_points_and_the_failed_test(course, school):
+    pages = course / "class-graded" / "feedback"
+    page = (pages / "pleases" / "00_tiny" / "00_tiny.html").read_text(encoding="utf-8")
+    assert "Score: 1.0 / 6.0" in page
+    assert "AssertionError" in page
+
+
+def test_a_person_adds_points_and_grading_again_keeps_them_and_what_is_unchanged(course, school):
+    output = course / "class-graded"
+    assert school[1]["王小明", "00_tiny"]["by_hand"] == "2"
+    with classroom.configured(output).gradebook as gradebook:
+        grade_of_words = gradebook.find_grade("words-answer", "00_tiny", "00_tiny", "王小明")
+        grade_of_words.manual_score, grade_of_words.needs_manual_grade = 1.5, False
+        gradebook.db.commit()
+    hand_in(course / "class", "raises", released(course), {"double-solution": RIGHT})
+    graded = {path: path.stat().st_mtime_ns for path in output.glob("autograded/*/*/*.ipynb")}
+    grade(course, course / "class", cell_seconds=5)
+    points = read_points(output)
+    assert points["王小明", "00_tiny"]["points"] == "5.5"
+    assert points["王小明", "00_tiny"]["by_hand"] == "0"
+    assert points["raises", "00_tiny"]["points"] == "4"
+    anew = [path for path, time in graded.items() if path.stat().st_mtime_ns != time]
+    assert [path.parts[-3] for path in anew] == ["raises"]
+
+
+def test_a_submission_that_takes_too_long_is_stopped(course):
+    folder = course / "slow"
+    hand_in(folder, "endless", released(course), {"double-solution": ENDLESS})
+    printed = grade(course, folder, cell_seconds=60, seconds=8)
+    assert "endless 00_tiny: stopped after 8 s" in printed
+    assert read_points(course / "slow-graded")["endless", "00_tiny"]["points"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["grade", "nowhere"], "submissions: got nowhere, accepted is a folder"),
+        (["grade", ".", "--output", "inside"], "accepted is a folder outside of the submissions"),
+        (["check", "99"], "number: got '99', accepted are 00"),
+    ],
+)
+def test_wrong_arguments_are_refused(course, tmp_path, arguments, said):
+    line = [sys.executable, ROOT / "notebooks" / "classroom.py", "--exercises", course, *arguments]
+    result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_a_student_checks_herself(course):
+    check = ["--exercises", course, "check", "00"]
+    mine = course / "mine" / "00_tiny.ipynb"
+    assert f"Here is your copy: {mine}" in command(*check)
+    assert "1 double: not solved yet.\n2 words: not answered yet." in command(*check)
+    hand_in(course / "mine", ".", mine, {"double-solution": "def double(x):\n    return x"})
+    assert "1 double: double(2): add\n" in command(*check)
+    changed = {"double-solution": RIGHT, "double-tests": "pass", "words-answer": "Twice."}
+    hand_in(course / "mine", ".", mine, changed)
+    printed = command(*check)
+    assert "double-tests: was changed, what was handed out is used." in printed
+    assert "1 double: passes the tests that you can see." in printed
+    assert "2 words: passes" not in printed
+    assert mine.read_text().count('"pass"') == 1, "her file was touched"
+    mine.write_text("{")
+    line = [sys.executable, ROOT / "notebooks" / "classroom.py", *check]
+    result = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert f"{mine}: no notebook that can be opened" in result.stderr

@@ -695,6 +695,9 @@ print(np.array_equal(*twice))
 # `adversarial_loss` asks whether a real point looks *more* real than a fake one. It should find all
 # eight modes on the ring. How many lines does it take?
 #
+# **Problem set.** Five graded tasks on this chapter: [problem set 01](exercises/release/01_gan/01_gan.ipynb).
+# `make check EX=01` makes your own copy of it and, once you have solved a task, checks it.
+#
 # **Papers**
 #
 # - Goodfellow et al. 2014, *Generative adversarial nets*, arXiv:1406.2661

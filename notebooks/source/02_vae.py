@@ -846,6 +846,9 @@ except IndentationError as error:
 # `reconstruction_log_likelihood` has it, and check with a numerical integral that the density of one pixel is 1 in
 # total.
 #
+# **Problem set.** Five graded tasks on this chapter: [problem set 02](exercises/release/02_vae/02_vae.ipynb).
+# `make check EX=02` makes your own copy of it and, once you have solved a task, checks it.
+#
 # **Papers**
 #
 # - Kingma and Welling 2014, *Auto-encoding variational Bayes*, arXiv:1312.6114

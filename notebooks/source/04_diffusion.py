@@ -931,6 +931,9 @@ print(
 # subclass of `ak.diffusion.DiffusionModel` whose `denoiser` switches guidance off outside of an interval of times, and
 # find out whether precision rises while recall stays.
 #
+# **Problem set.** Five graded tasks on this chapter: [problem set 04](exercises/release/04_diffusion/04_diffusion.ipynb).
+# `make check EX=04` makes your own copy of it and, once you have solved a task, checks it.
+#
 # **Papers**
 #
 # - Sohl-Dickstein et al. 2015, *Deep unsupervised learning using nonequilibrium thermodynamics*, arXiv:1503.03585

@@ -21,6 +21,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from typing import NamedTuple
 import jupytext
 import nbformat
 import psutil
+import sqlalchemy
 from build import digest, write
 from nbgrader.apps import NbGraderAPI
 from nbgrader.preprocessors import Execute
@@ -35,6 +37,9 @@ from traitlets.config import Config
 
 # nbgrader calls the program alembic, whether or not this environment is active.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# nbgrader's own queries; nothing that a teacher could do about.
+warnings.filterwarnings("ignore", category=sqlalchemy.exc.SAWarning)
 
 # One process has nbgrader loaded and forks a worker for each submission.
 FORKS = multiprocessing.get_context("forkserver")
@@ -83,10 +88,14 @@ def marks(cell, position):
     return {**made, "points": int(cell.metadata["points"])} if made["grade"] else made
 
 
-def tasks(path):
+def tasks(notebook):
     """The names of a problem set's tasks, in order."""
-    ids = [cell.metadata.nbgrader.grade_id for cell in read_source(path).cells]
-    return list(dict.fromkeys(name.split("-")[0] for name in ids if not name.startswith("cell-")))
+    names = [grade_id(cell).split("-")[0] for cell in notebook.cells]
+    return [name for name in dict.fromkeys(names) if name != "cell"]
+
+
+def grade_id(cell):
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "cell")
 
 
 # An nbgrader course in a folder.
@@ -103,12 +112,6 @@ def configured(course, **traits):
     return api
 
 
-def succeed(result):
-    """Raise what an action of NbGraderAPI caught."""
-    if not result["success"]:
-        raise RuntimeError(result.get("log", result["error"]))
-
-
 def build_course(course, problem_sets):
     """Source, release and gradebook of the problem sets, in a folder; those unchanged stay."""
     api = configured(course)
@@ -117,7 +120,10 @@ def build_course(course, problem_sets):
         text = nbformat.writes(read_source(path)) + "\n"
         if not made.exists() or made.read_text(encoding="utf-8") != text:
             write(made, text)
-            succeed(api.generate_assignment(name, force=True))
+            result = api.generate_assignment(name, force=True)
+            if not result["success"]:
+                made.unlink()  # the next call tries again
+                raise RuntimeError(result["log"])
 
 
 def assignments(problem_sets, release):
@@ -142,10 +148,6 @@ def opened(path, name):
     return notebook
 
 
-def grade_id(cell):
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
-
-
 # A student checks herself.
 
 
@@ -160,8 +162,9 @@ def check(name, folder):
         notebook = opened(path, name)
     except ValueError as error:
         sys.exit(f"{path}: {error}")
-    cells = nbformat.read(release, as_version=4).cells
-    handed_out = {grade_id(cell): cell.source for cell in cells if cell.metadata.nbgrader.locked}
+    released = nbformat.read(release, as_version=4)
+    locked = [cell for cell in released.cells if cell.metadata.nbgrader.locked]
+    handed_out = {grade_id(cell): cell.source for cell in locked}
     for cell in notebook.cells:
         wanted = handed_out.get(grade_id(cell), cell.source)
         if cell.source != wanted:
@@ -169,7 +172,7 @@ def check(name, folder):
             cell.source = wanted
     resources = {"metadata": {"path": str(path.parent)}}
     Execute(**execution(Limits().cell_seconds)).preprocess(notebook, resources)
-    for number, task in enumerate(tasks(folder / "source" / f"{name}.py"), start=1):
+    for number, task in enumerate(tasks(released), start=1):
         cells = [cell for cell in notebook.cells if grade_id(cell).startswith(f"{task}-")]
         wrong = next(filter(None, map(failure, cells)), None)
         tested = any(cell.cell_type == "code" for cell in cells)
@@ -241,7 +244,7 @@ def grade(submissions, output, problem_sets, jobs, limits):
     with ThreadPoolExecutor(jobs) as pool:
         remarks = dict(zip(found, pool.map(one, found), strict=True))
     give_feedback(output, remarks)
-    tasks_of = {name: tasks(path) for name, path in problem_sets.items()}
+    tasks_of = {name: tasks(read_source(path)) for name, path in problem_sets.items()}
     with configured(output).gradebook as gradebook:
         rows = [row(gradebook, tasks_of, *key, remarks[key]) for key in sorted(remarks)]
     columns = max(rows, key=len, default=())
@@ -274,13 +277,17 @@ def autograde(output, student, name, paths, limits):
     worker = FORKS.Process(target=autograde_here, args=(output, student, name, limits, tells))
     worker.start()
     tells.close()
-    try:
-        remark = heard.recv() if heard.poll(limits.seconds) else f"stopped after {limits.seconds} s"
-    except EOFError:
-        remark = "grading it failed: it wanted too much memory"
-    # A kernel is in a session of its own: it has to be found before its parent is gone.
-    for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
-        process.kill()
+    if heard.poll(limits.seconds):
+        try:
+            remark = heard.recv()
+        except EOFError:
+            remark = "grading it failed: it wanted too much memory"
+    else:
+        remark = f"stopped after {limits.seconds} s"
+        # A kernel is in a session of its own: it has to be found before its parent is gone.
+        for process in psutil.Process(worker.pid).children(recursive=True):
+            process.kill()
+        worker.kill()
     worker.join()
     if not remark:
         write(done, state)
@@ -303,6 +310,9 @@ def autograde_here(output, student, name, limits, tells):
     if sys.platform == "linux":
         size = int(limits.memory * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    # Where there are many processors, threads alone would fill the memory.
+    libraries = ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM")
+    os.environ.update({f"{library}_THREADS": "2" for library in libraries})
     try:
         opened(output / "submitted" / student / name / f"{name}.ipynb", name)
     except ValueError as error:
@@ -345,7 +355,9 @@ def give_feedback(output, remarks):
     """Write the feedback pages; that of a submission which failed says why."""
     api = configured(output)
     for name in {name for (_, name), remark in remarks.items() if not remark}:
-        succeed(api.generate_feedback(name))
+        result = api.generate_feedback(name)
+        if not result["success"]:
+            raise RuntimeError(result["log"])
     for (student, name), remark in remarks.items():
         if remark:
             said = html.escape(f"{student}, {name}: not graded. {remark}")
@@ -365,7 +377,11 @@ def main():
     grading.add_argument(
         "--output", type=Path, help="folder for points and feedback; by default CLASS-graded"
     )
-    grading.add_argument("--jobs", type=int, default=os.cpu_count(), help="graded at a time")
+    grading.add_argument(
+        "--jobs",
+        type=int,
+        help="graded at a time; else as many as processors and memory allow",
+    )
     for limit, default in Limits()._asdict().items():
         grading.add_argument(f"--{limit}", type=type(default), default=default)
     given = parser.parse_args()
@@ -373,9 +389,9 @@ def main():
     if given.command == "assignments":
         assignments(problem_sets, given.exercises / "release")
     elif given.command == "check":
-        names = {name[:2]: name for name in problem_sets}
+        names = {path.name[:2]: path.name for path in (given.exercises / "release").iterdir()}
         if given.number not in names:
-            parser.error(f"number: got {given.number!r}, accepted are {', '.join(names)}.")
+            parser.error(f"number: got {given.number!r}, accepted are {', '.join(sorted(names))}.")
         check(names[given.number], given.exercises)
     else:
         submissions = given.submissions.resolve()
@@ -388,7 +404,9 @@ def main():
                 "whose path is without *, ? and [."
             )
         limits = Limits(given.cell_seconds, given.seconds, given.memory)
-        grade(submissions, output, problem_sets, given.jobs, limits)
+        room = int(psutil.virtual_memory().available / 2**30 / limits.memory)
+        jobs = given.jobs or max(1, min(os.cpu_count(), room))
+        grade(submissions, output, problem_sets, jobs, limits)
 
 
 if __name__ == "__main__":

@@ -71,15 +71,16 @@ def test_a_problem_set_has_five_tasks_of_four_points_with_tests_that_import_thei
             task = marks.grade_id.split("-")[0]
             points[task] = points.get(task, 0) + marks.points
         if marks.grade and marks.locked:
-            assert cell.source.startswith("from aigc_keras.exercises import ")
+            assert "\nfrom aigc_keras.exercises import expect" in f"\n{cell.source}"
     assert list(points.values()) == [4] * 5
-    assert list(points) == classroom.tasks(SETS[name])
+    assert list(points) == classroom.tasks(classroom.read_source(SETS[name]))
     ids = [cell.metadata.nbgrader.grade_id for cell in cells]
     assert len(set(ids)) == len(ids)
 
 
-def test_every_chapter_has_a_problem_set():
-    assert list(SETS) == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+def test_a_problem_set_belongs_to_a_chapter():
+    assert len(SETS) >= 5
+    assert set(SETS) <= {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
 def test_what_is_handed_out_is_what_the_sources_give(tmp_path):
@@ -91,16 +92,18 @@ def test_what_is_handed_out_is_what_the_sources_give(tmp_path):
         assert made == (EXERCISES / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")
 
 
-def test_nothing_of_a_solution_is_handed_out():
-    for name in SETS:
-        released = EXERCISES / "release" / name / f"{name}.ipynb"
-        sources = {classroom.grade_id(c): c.source for c in nbformat.read(released, 4).cells}
-        for cell in classroom.read_source(SETS[name]).cells:
-            given = sources[classroom.grade_id(cell)]
-            hidden = re.findall(r"### BEGIN \w+.*?### END [A-Z ]+", cell.source, flags=re.DOTALL)
-            assert "### " not in given
-            for line in "\n".join(hidden).splitlines():
-                assert len(line.strip()) < 25 or line not in given
+@pytest.mark.parametrize("name", SETS)
+def test_solutions_and_hidden_tests_are_not_handed_out(name):
+    notebook = nbformat.read(EXERCISES / "release" / name / f"{name}.ipynb", as_version=4)
+    removed = r"(?ms)^ *### BEGIN (SOLUTION|HIDDEN TESTS)$.*?^ *### END \1$"
+    stub = r" *# YOUR CODE HERE\n *raise NotImplementedError\(\)"
+    for given, cell in zip(notebook.cells, classroom.read_source(SETS[name]).cells, strict=True):
+        kept, regions = re.subn(removed, "", cell.source)
+        if cell.metadata.nbgrader.solution and cell.cell_type == "markdown":
+            assert given.source == "YOUR ANSWER HERE"
+        else:
+            assert re.sub(stub, "", given.source).split() == kept.split()
+            assert bool(regions) == (cell.metadata.nbgrader.solution or "HIDDEN" in cell.source)
 
 
 # Whole classes.
@@ -153,7 +156,7 @@ def test_an_unsolved_notebook_gets_no_point_and_fails_in_every_test(graded, poin
 @pytest.mark.parametrize("student", WRONG)
 def test_wrong_answers_lose_what_they_should(points, student, name):
     given = answers(student, name)
-    tasks = classroom.tasks(SETS[name])
+    tasks = classroom.tasks(classroom.read_source(SETS[name]))
     deserved = [given[f"{task}-solution"].metadata["points"] for task in tasks]
     assert of_tasks(points[student, name]) == deserved
     assert all(task < 4 for task in deserved[:4])
@@ -169,7 +172,7 @@ def test_half_of_the_wrong_answers_please_the_visible_tests():
         if key.endswith("-solution")
     ]
     assert len(deserved) == 10 * len(SETS)
-    assert sum(points > 0 for points in deserved) >= len(deserved) / 3
+    assert sum(points > 0 for points in deserved) >= len(deserved) / 2
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -116,13 +116,13 @@ def build_course(course, problem_sets):
     """Source, release and gradebook of the problem sets, in a folder; those unchanged stay."""
     api = configured(course)
     for name, path in problem_sets.items():
-        made = course / "source" / name / f"{name}.ipynb"
+        source, release = (course / step / name / f"{name}.ipynb" for step in ("source", "release"))
         text = nbformat.writes(read_source(path)) + "\n"
-        if not made.exists() or made.read_text(encoding="utf-8") != text:
-            write(made, text)
+        if not release.exists() or source.read_text(encoding="utf-8") != text:
+            release.unlink(missing_ok=True)  # it comes last: an interrupted build does not count
+            write(source, text)
             result = api.generate_assignment(name, force=True)
             if not result["success"]:
-                made.unlink()  # the next call tries again
                 raise RuntimeError(result["log"])
 
 
@@ -136,15 +136,31 @@ def assignments(problem_sets, release):
             print(f"{release / name / made.name}")
 
 
-def opened(path, name):
-    """The notebook in a file, or a ValueError if it cannot be graded as problem set `name`."""
+def opened(path, handed_out):
+    """A student's notebook, with the cells that she deleted put back.
+
+    Raises:
+        ValueError: it is not a notebook, or not the one that was handed out.
+    """
     try:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
+        wanted, found = (
+            {grade_id(cell) for cell in cells if grade_id(cell).endswith("-solution")}
+            for cells in (handed_out.cells, notebook.cells)
+        )
     except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
         raise ValueError(f"no notebook that can be opened: {type(error).__name__}") from error
-    if not any(grade_id(cell).endswith("-solution") for cell in notebook.cells):
-        raise ValueError(f"none of the cells that were handed out as {name}")
+    if not found or found - wanted:
+        raise ValueError("not the notebook that was handed out: other tasks, or none")
+    place = 0
+    for cell in handed_out.cells:
+        ids = [grade_id(other) for other in notebook.cells]
+        if grade_id(cell) in ids:
+            place = ids.index(grade_id(cell))
+        else:
+            notebook.cells.insert(place, cell)
+        place += 1
     return notebook
 
 
@@ -158,11 +174,11 @@ def check(name, folder):
         write(path, release.read_text(encoding="utf-8"))
         print(f"Here is your copy: {path}\nSolve a task in it, save it, and check again.")
         return
+    released = nbformat.read(release, as_version=4)
     try:
-        notebook = opened(path, name)
+        notebook = opened(path, released)
     except ValueError as error:
         sys.exit(f"{path}: {error}")
-    released = nbformat.read(release, as_version=4)
     locked = [cell for cell in released.cells if cell.metadata.nbgrader.locked]
     handed_out = {grade_id(cell): cell.source for cell in locked}
     for cell in notebook.cells:
@@ -212,8 +228,8 @@ def collect(submissions, problem_sets):
         student, *inner = path.relative_to(submissions).parts
         if any(part.startswith(".") for part in (student, *inner)):
             continue  # a copy that Jupyter keeps
-        if glob.has_magic(student):  # nbgrader would not find it
-            strays[student] = "rename the folder, accepted are names without *, ? and [."
+        if glob.has_magic(student) or student != student.strip():  # nbgrader would not find it
+            strays[student] = "rename the folder: no *, ? or [, no space at its ends."
         elif inner and path.stem in problem_sets:
             found[student, path.stem].append(path)
         else:
@@ -232,12 +248,14 @@ def grade(submissions, output, problem_sets, jobs, limits):
     not be graded, and goes on.
     """
     found, strays = collect(submissions, problem_sets)
-    profile = os.environ.get("AIGC_PROFILE", "lesson")
-    print(f"{len(found)} submissions, {jobs} at a time, profile {profile}; {limits}", flush=True)
+    print(f"{len(found)} submissions, {jobs} at a time, profile {profile()}; {limits}", flush=True)
     build_course(output, problem_sets)
 
     def one(key):
-        remark = autograde(output, *key, found[key], limits)
+        try:
+            remark = autograde(output, *key, found[key], limits)
+        except (OSError, psutil.Error) as error:
+            remark = f"grading it failed: {error}"
         print(f"{' '.join(key)}: {remark or 'graded'}", flush=True)
         return remark
 
@@ -266,7 +284,8 @@ def autograde(output, student, name, paths, limits):
     if len(paths) > 1:
         return f"{len(paths)} notebooks of this name, one is accepted"
     done = output / "done" / student / name
-    state = " ".join(map(sha256, (paths[0], output / "source" / name / f"{name}.ipynb")))
+    files = (paths[0], output / "source" / name / f"{name}.ipynb")
+    state = " ".join(map(str, (*map(sha256, files), profile(), *limits)))
     if done.exists() and done.read_text() == state:
         return None
     done.unlink(missing_ok=True)
@@ -281,7 +300,7 @@ def autograde(output, student, name, paths, limits):
         try:
             remark = heard.recv()
         except EOFError:
-            remark = "grading it failed: it wanted too much memory"
+            remark = "grading it failed; perhaps it wanted too much memory"
     else:
         remark = f"stopped after {limits.seconds} s"
         # A kernel is in a session of its own: it has to be found before its parent is gone.
@@ -300,6 +319,10 @@ def execution(cell_seconds):
     return {"timeout": cell_seconds, "iopub_timeout": cell_seconds, "extra_arguments": quiet}
 
 
+def profile():
+    return os.environ.get("AIGC_PROFILE", "lesson")
+
+
 def sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -313,15 +336,17 @@ def autograde_here(output, student, name, limits, tells):
     # Where there are many processors, threads alone would fill the memory.
     libraries = ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM")
     os.environ.update({f"{library}_THREADS": "2" for library in libraries})
+    file = f"{name}/{name}.ipynb"
+    submitted = output / "submitted" / student / file
     try:
-        opened(output / "submitted" / student / name / f"{name}.ipynb", name)
+        notebook = opened(submitted, nbformat.read(output / "release" / file, as_version=4))
+        nbformat.write(notebook, submitted)
     except ValueError as error:
         tells.send(str(error))
         return
     api = configured(
         output,
         Execute=execution(limits.cell_seconds),
-        OverwriteCells={"add_missing_cells": True},
         # nbgrader takes a warning for a failure: forget what went to stderr.
         IgnorePattern={"enabled": True, "pattern": "^"},
     )
@@ -332,7 +357,7 @@ def autograde_here(output, student, name, limits, tells):
         tells.send("the kernel died: it ended itself or wanted too much memory")
     else:
         errors = re.findall(r"^.*(?:Error|Exception)\b.*$", result["log"], re.MULTILINE)
-        tells.send(errors[-1].strip())
+        tells.send(errors[-1].strip() if errors else "nbgrader could not grade it")
 
 
 def row(gradebook, tasks_of, student, name, remark):
@@ -404,6 +429,9 @@ def main():
                 "whose path is without *, ? and [."
             )
         limits = Limits(given.cell_seconds, given.seconds, given.memory)
+        for name, value in (*limits._asdict().items(), ("jobs", given.jobs or 1)):
+            if value <= 0:
+                parser.error(f"{name}: got {value}, accepted are numbers above 0.")
         room = int(psutil.virtual_memory().available / 2**30 / limits.memory)
         jobs = given.jobs or max(1, min(os.cpu_count(), room))
         grade(submissions, output, problem_sets, jobs, limits)

@@ -35,7 +35,7 @@ classes = ak.datasets.class_names("fashion_mnist")
 # %% [markdown]
 # ## 1. A discriminator that is lied to (4 points)
 #
-# A discriminator that is too sure of itself spoils the game. One remedy is to lie to it: **label
+# A discriminator that is too sure of itself spoils the game. One idea is to lie to it: **label
 # flipping** (标签翻转). Each picture of a batch, *real or fake*, is shown with the wrong label with
 # probability $\phi$ (`flip`), independently of all others. The loss is then the chapter's
 #
@@ -54,15 +54,16 @@ classes = ak.datasets.class_names("fashion_mnist")
 #   generated ones. NumPy, TensorFlow or `keras.ops`, as you like.
 # - Logits between -1000 and 1000 must give the right, finite number.
 #
-# Is it a remedy? Ask for the best discriminator. Each point $x$ costs it
+# What does it change? Ask for the best discriminator. Each point $x$ costs it
 # $\big((1-\phi)\,p + \phi\,p_G\big)(-\log D) + \big(\phi\,p + (1-\phi)\,p_G\big)(-\log(1 - D))$, which is least at
 #
 # $$D^*(x) = \frac{(1-\phi)\,p(x) + \phi\,p_G(x)}{p(x) + p_G(x)}, \qquad \phi \le D^*(x) \le 1 - \phi
 #   \quad \text{for } \phi < \tfrac12.$$
 #
-# So there is a limit to how sure the best player is. With $\phi = 0.1$ its logits stay within $\pm 2.2$,
-# even where there is nothing but fakes, and there the generator still hears something. The hidden tests
-# make sure that *your* loss has its minimum at this $D^*$.
+# So there is a limit to how sure the best player is: with $\phi = 0.1$ its logits stay within $\pm 2.2$. It is
+# no cure for everything. Where there is nothing but fakes, $D^* = \phi$ is constant, so that the generator still
+# does not learn there which way to go; for that reason Salimans et al. (2016) soften the labels of *real*
+# pictures only. The hidden tests make sure that your loss has its minimum at this $D^*$.
 
 
 # %% solution="flipped_loss"
@@ -475,7 +476,7 @@ for name in ("discriminator_loss", "generator_loss"):
 # Does anything still move, and if not, which of the two stands still first? What would the *other* formula of
 # the generator's loss show there?
 #
-# Write one of these strings for each run (4 points, one less for each wrong one). A cause may occur more than
+# Write one of these strings for each run (4 points, one less for a wrong one, two less for two, else none). A cause may occur more than
 # once, or never:
 #
 # - `"healthy"`: a game in balance, with samples that get better;
@@ -489,10 +490,7 @@ for name in ("discriminator_loss", "generator_loss"):
 # %%
 packed = "eJyrVnJUslKINtBRACE9UxBhYGCoo2CYqmtgGaujoOSEkDfUM4DLgymQvDNIHqQBoR9CgmVdoLoxZIHStQDmBxf3"
 ring_train, _ = ak.datasets.arrays("ring", "train")
-n_parts, n_steps = (
-    pick(4, 40, 40),
-    pick(1, 50, 200),
-)  # a point of the curves is the mean over n_steps steps
+n_parts, n_steps = pick(4, 40, 40), pick(1, 50, 200)  # curves show means over n_steps steps
 
 
 def play(objective, optimizer, spread, generator_rate, discriminator_rate):
@@ -537,8 +535,8 @@ def play(objective, optimizer, spread, generator_rate, discriminator_rate):
     return losses, stages
 
 
-settings = json.loads(zlib.decompress(base64.b64decode(packed)))
-runs = {name: play(*numbers) for name, numbers in settings.items()}
+unpacked = json.loads(zlib.decompress(base64.b64decode(packed))).items()
+runs = {name: play(*numbers) for name, numbers in unpacked}
 
 figure, axes = ak.plots.figure(columns=4, rows=4, size=(3.4, 3.2))
 for row, (name, (losses, stages)) in zip(axes, runs.items()):
@@ -588,18 +586,8 @@ for name in "ABCD":
     expect_one_of(f"diagnosis[{name!r}]", diagnosis.get(name), causes)
 
 # %% tests="diagnosis" points=4
-from aigc_keras.exercises import expect_one_of
-
-causes = [
-    "healthy",
-    "mode collapse",
-    "no gradient",
-    "idle discriminator",
-    "wrong sign",
-    "diverging",
-]
-expect_one_of("diagnosis['A']", diagnosis.get("A"), causes)
-# When you hand in, the diagnosis of each run is compared with its cause.
+# Whether the names are right is tested when you hand in.
+assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
 truth = {
     "A": "idle discriminator",
@@ -610,7 +598,7 @@ truth = {
 wrong = [run for run, cause in truth.items() if diagnosis.get(run) != cause]
 if wrong:
     print(f"Look again at {', '.join(wrong)}.")
-max(0, 4 - len(wrong))  # the points
+(4, 3, 2, 0, 0, 0)[len(wrong)]  # the points
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -626,7 +614,7 @@ max(0, 4 - len(wrong))  # the points
 # $$V_k = \mathbb E\,\lVert f(x) - f(x') \rVert^2, \qquad r_k = V_k^{\text{generated}} / V_k^{\text{real}}$$
 #
 # Write `variety_ratio`, which gives for each of the ten classes the ratio and its **standard error**
-# (标准误差):
+# (标准误):
 #
 # - Estimate $V_k$ by the mean over all pairs of two *different* pictures of the class. A picture has no
 #   distance to itself, so such pairs do not count. Each class has four pictures or more, and their number
@@ -733,13 +721,6 @@ ratios, errors = (
 )
 for k in np.argsort(ratios):
     print(f"{classes[k]:12s} {ratios[k]:.3f} ± {errors[k]:.3f}")
-ak.plots.bars(
-    ratios,
-    errors,
-    [name.replace(" ", "\n") for name in classes],
-    ylabel="variety, generated / real",
-    title="1 would be as varied as reality",
-)
 
 # %% tests="variety_ratio" points=3
 from aigc_keras.exercises import expect
@@ -828,6 +809,15 @@ expect(
     atol=4.5,
 )
 ### END HIDDEN TESTS
+
+# %%
+ak.plots.bars(
+    ratios,
+    errors,
+    [name.replace(" ", "\n") for name in classes],
+    ylabel="variety, generated / real",
+    title="1 would be as varied as reality",
+)
 
 # %% [markdown]
 # Which class has lost most? Look at its hit rate again. What the classifier takes for something else is often

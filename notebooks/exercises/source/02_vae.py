@@ -2,7 +2,7 @@
 # # Problem set 02: Variational autoencoders (变分自编码器)
 #
 # You need chapter 02: the ELBO and its two terms, reparameterisation, posterior collapse, nats. All
-# data are test pictures of Fashion-MNIST, which the checkpoint of tasks 4 and 5 has never seen.
+# data are test pictures of Fashion-MNIST, which the checkpoints of tasks 4 and 5 have never seen.
 #
 # | task | points |
 # |---|---|
@@ -445,7 +445,7 @@ expect(
 #
 # All panels of a row have the same axes, so compare the runs with each other and with what the chapter says a
 # number of nats can and cannot do. Write one of the names for each run:
-# 4 points, one less for each wrong name.
+# 4 points; 3 with one wrong name, 2 with two, else none.
 
 # %%
 steps = ak.profile.pick(fast=10, lesson=400, full=2000)
@@ -477,25 +477,25 @@ def train_step(images, noise, kl_weight):
 
 def training(settings):
     """One run from the first weights: its curves and its pictures."""
-    kl_weight, noise_scale, n_pictures, draw_std = settings
+    a, b, c, d = settings
     for state, beginning in states:
         state.assign(beginning)
     rng = np.random.default_rng(0)
 
     def batch_and_noise(images):
-        noise = noise_scale * rng.normal(size=(len(images), 8))
+        noise = b * rng.normal(size=(len(images), 8))
         return tf.constant(images), tf.constant(noise, "float32")
 
-    seen, curves = test_images[: int(n_pictures)], []
+    seen, curves = test_images[: int(c)], []
     for step in range(1, steps + 1):
         batch = seen[rng.integers(0, len(seen), 100)]
-        train_step(*batch_and_noise(batch), tf.constant(kl_weight))
+        train_step(*batch_and_noise(batch), tf.constant(a))
         if step % (steps // 10) == 0:
             on_seen, on_others = (terms(*batch_and_noise(part[:500])) for part in (seen, others))
             curves.append([step, on_seen[0], on_others[0], on_others[1]])
     mean, log_variance = (np.asarray(output) for output in encoder(others[:8]))
     drawn = mean + np.exp(0.5 * log_variance) * rng.normal(size=mean.shape)
-    samples = draw_std * np.random.default_rng(1).normal(size=(24, 8))
+    samples = d * np.random.default_rng(1).normal(size=(24, 8))
     latents = np.concatenate([mean, drawn, samples]).astype("float32")
     pictures = np.concatenate([others[:8], np.tanh(0.5 * np.asarray(decoder(latents)))])
     return np.array(curves, "float64"), pictures
@@ -537,11 +537,8 @@ for name in "ABCD":
     expect_one_of(f"run {name}", diagnosis.get(name), answers)
 
 # %% tests="diagnosis" points=4
-from aigc_keras.exercises import expect_one_of
-
-# Whether the answers are right is tested when you hand in.
-answers = ("healthy", "KL too strong", "KL too weak", "no noise", "few pictures", "wide draws")
-expect_one_of("the last run", diagnosis.get("D"), answers)
+# Whether the names are right is tested when you hand in.
+assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
 truth = {
     "A": ("no noise", "few nats, and yet it knows which picture"),
@@ -552,7 +549,7 @@ truth = {
 wrong = {run: hint for run, (cause, hint) in truth.items() if diagnosis.get(run) != cause}
 for run, hint in wrong.items():
     print(f"run {run}: {hint}")
-max(0, 4 - len(wrong))  # the points
+(4, 3, 2, 0, 0, 0)[len(wrong)]  # the points
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -614,6 +611,7 @@ def price_and_worth(model, images, seed):
 import aigc_keras as ak
 import numpy as np
 from aigc_keras.exercises import expect
+from IPython.display import display
 
 some, _ = ak.datasets.arrays("fashion_mnist", f"test[:{ak.profile.pick(50, 300, 2000)}]")
 measured = price_and_worth(vae_16d, some, seed=0)
@@ -648,7 +646,7 @@ axis.plot([0, 3], [0, 3], color="black", linestyle="--", label="worth = price")
 axis.set(xlabel="price, nats a picture", ylabel="worth, nats a picture")
 axis.set_yscale("symlog", linthresh=1)
 axis.legend()
-fig
+display(fig)
 
 # %% tests="price_and_worth" points=3
 import aigc_keras as ak
@@ -727,10 +725,10 @@ expect(
     forty[:, 2, :2].mean(axis=0),
     spread_of_worths,
     "the standard error of a mean of differences: the standard deviation of the differences over sqrt(N).",
-    rtol=0.4,
+    rtol=0.6,
 )
 # Bernoulli pixels, other test pictures, another seed, and logits instead of Keras' own likelihood.
-pictures, _ = ak.datasets.arrays("fashion_mnist", f"test[600:{ak.profile.pick(800, 1000, 2000)}]")
+pictures, _ = ak.datasets.arrays("fashion_mnist", f"test[600:{ak.profile.pick(1000, 1000, 2000)}]")
 prices, worths, errors = price_and_worth(vae_2d, pictures, seed=5)
 mean, log_variance = vae_2d.encode(pictures)
 z = mean + np.exp(log_variance / 2) * rng.normal(size=mean.shape)
@@ -756,7 +754,7 @@ for j in range(2):
         atol=5 * np.hypot(error, errors[j]),
     )
     expect(
-        f"its error, latent {j}", errors[j], error, "the same definition, other draws.", rtol=0.3
+        f"its error, latent {j}", errors[j], error, "the same definition, other draws.", rtol=0.4
     )
 expect(
     "another seed gives other numbers (1: yes)",
@@ -769,13 +767,13 @@ expect(
 # %% [markdown]
 # ## 5. What do the latents encode? (4 points)
 #
-# The checkpoint `vae_16d_fashion_mnist`, loaded above as `vae_16d`, was trained without labels, and nobody told its 16 latents what to stand for. Ask it
-# something: is there a direction for ... ? do all classes share it? what lies between, beyond, opposite? what happens if
-# ... ? Not the chapter's own pictures (pullover minus T-shirt, interpolation of two test pictures).
+# The checkpoint `vae_16d_fashion_mnist`, loaded above as `vae_16d`, was trained without labels, and nobody told its 16
+# latents what to stand for. Ask it something: is there a direction for length, or for sleeves? Is it the same in all
+# classes? What lies beyond a garment, or opposite it? Not the chapter's own pictures (pullover minus T-shirt, interpolation of two test pictures).
 #
 # **The picture.** Make `my_latents`, shape (rows, columns, 16) with 2 to 8 rows and 5 to 12 columns: the $z$ of each place of your
 # picture. The cell after it decodes them with the checkpoint. In at least two rows the pictures have to change from column
-# to column (a control may stand still), and no two rows of latents are the same. No number beyond 5 in absolute value: the
+# to column (by 0.003 or more, in the mean over the pixels, at least once; a control may stand still), and no two rows of latents are the same. No number beyond 5 in absolute value: the
 # prior has hardly any there, and the decoder never saw one.
 #
 # **The argument.** Three points are given by a person, one each:

@@ -62,8 +62,8 @@ def respaced_betas(betas, kept):
         (S,), the betas of the steps 0 -> kept[0] -> kept[1] -> ...
     """
     ### BEGIN SOLUTION
-    log_alpha_bar = np.cumsum(np.log1p(-betas))[kept - 1]
-    return -np.expm1(np.diff(log_alpha_bar, prepend=0.0))
+    starts = np.append(0, kept[:-1])  # a sum for each stretch: differences of sums lose digits
+    return -np.expm1(np.add.reduceat(np.log1p(-betas[: kept[-1]]), starts))
     ### END SOLUTION
 
 
@@ -120,7 +120,7 @@ for seed, (T, S) in enumerate([(1000, 50), (37, 5), (10, 9), (400, 1)]):
         respaced_betas(betas, kept),
         [1 - np.prod(1 - joined) for joined in np.split(betas, kept)[:-1]],
         "each short step joins the single steps after the last kept time, up to and with the next.",
-        rtol=1e-6,
+        rtol=1e-4,
         atol=0,
     )
 twice = respaced_betas(
@@ -131,7 +131,7 @@ expect(
     twice,
     respaced_betas(betas, np.arange(10, 401, 10)),
     "a short chain is a chain like any other.",
-    rtol=1e-6,
+    rtol=1e-4,
     atol=0,
 )
 gaps = np.array([3, 1, 2, 900, 94, 1500, 1, 2499])
@@ -140,7 +140,7 @@ expect(
     respaced_betas(np.full(5000, 0.5), np.cumsum(gaps)),
     1 - 0.5**gaps,
     "0 / 0 is NaN: add logarithms instead of dividing products.",
-    rtol=1e-6,
+    rtol=1e-4,
     atol=0,
 )
 expect(
@@ -410,7 +410,8 @@ expect(
 #
 # An answer may fit several runs or none. The settings are packed so that nobody reads the answers by accident; unpacking them
 # teaches nothing. The figure shows, from above: the training loss; the points drawn (orange) over real ones (grey); how
-# many of the points lie nearest to each of the three clouds. 4 points, one less for each wrong answer.
+# many of the points lie nearest to each of the three clouds. 4 points; 3 with one
+# wrong answer, 2 with two, else none.
 
 # %%
 train_steps = ak.profile.pick(fast=20, lesson=2000, full=10_000)
@@ -443,13 +444,13 @@ def train(noisy, times, targets):
 
 def run(settings):
     """(losses, points drawn) of one run from the first weights."""
-    told, end, sampler_steps, extra = (float(value) for value in settings)
+    a, b, c, d = (float(value) for value in settings)
     for state, beginning in states:
         state.assign(beginning)
     rng = np.random.default_rng(0)
 
     def noise_schedule(times):
-        return ak.diffusion.cosine(end * np.asarray(times))
+        return ak.diffusion.cosine(b * np.asarray(times))
 
     losses = []
     for _ in range(20):
@@ -459,18 +460,18 @@ def run(settings):
         rates = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
         noisy = rates[0] * data + rates[1] * noise
         targets = ak.diffusion.prediction_target("velocity", data, noise, *rates)
-        batches = (tf.constant(x, "float32") for x in (noisy, told * times, targets))
+        batches = (tf.constant(x, "float32") for x in (noisy, a * times, targets))
         losses.append(train(*batches).numpy().mean())
 
     def denoise(noisy, time, *rates):
-        output = answer([noisy, tf.fill(tf.shape(noisy)[:1], told * time)])
+        output = answer([noisy, tf.fill(tf.shape(noisy)[:1], a * time)])
         return ak.diffusion.Denoised(*ak.diffusion.components("velocity", output, noisy, *rates))
 
-    sampler = ak.diffusion.DDPM(int(sampler_steps))
+    sampler = ak.diffusion.DDPM(int(c))
     start = rng.normal(size=(2000, 2)).astype("float32")
     drawn = sampler.sample(denoise, start, noise_schedule, seed=1).numpy()
     last = np.sqrt(1 - noise_schedule(1 / sampler.steps))
-    return losses, drawn + extra * last * rng.normal(size=(2000, 2))
+    return losses, drawn + d * last * rng.normal(size=(2000, 2))
 
 
 runs = dict(zip("ABCD", (run(settings) for settings in all_settings)))
@@ -519,11 +520,8 @@ for name in "ABCD":
     expect_one_of(f"run {name}", diagnosis.get(name), answers)
 
 # %% tests="diagnosis" points=4
-from aigc_keras.exercises import expect_one_of
-
-# Whether the answers are right is tested when you hand in.
-answers = ("healthy", "no time", "signal left", "last noise", "few steps", "wrong target")
-expect_one_of("the last run", diagnosis.get("D"), answers)
+# Whether the names are right is tested when you hand in.
+assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
 truth = {
     "A": ("signal left", "sharp clouds in the wrong proportions, and the lowest loss"),
@@ -534,7 +532,7 @@ truth = {
 wrong = {run: hint for run, (cause, hint) in truth.items() if diagnosis.get(run) != cause}
 for run, hint in wrong.items():
     print(f"run {run}: {hint}")
-max(0, 4 - len(wrong))  # the points
+(4, 3, 2, 0, 0, 0)[len(wrong)]  # the points
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -611,6 +609,7 @@ def survival(centers, std, time, n, seed):
 
 
 # %% tests="survival" points=1
+from IPython.display import display
 from aigc_keras.exercises import expect
 import aigc_keras as ak
 import numpy as np
@@ -636,7 +635,7 @@ expect(
     error,
     np.sqrt(share * (1 - share) / n),
     "each point is 1 (survived) or 0: the standard deviation of these numbers, and of their mean?",
-    rtol=0.02,
+    rtol=0.1,
 )
 expect(
     "share that survives time 0.01",
@@ -661,7 +660,7 @@ for centers, label in ((eight, "eight clouds"), (eight[::4], "two of them")):
     axis.errorbar(forgetting, *np.transpose(values), fmt="o-", capsize=4, label=label)
 axis.set(xlabel="time", ylabel="survival", ylim=(0, 1.05))
 axis.legend()
-fig
+display(fig)
 
 # %% tests="survival" points=3
 from aigc_keras.exercises import expect
@@ -707,26 +706,22 @@ for seed, (name, centers, std, time) in enumerate(
     share, error = survival(centers, std, time, n, seed=seed)
     wanted = exact_survival(centers, std, time)
     expect(
-        f"survival of time {time}, {name}, within four standard errors (and 0.01 for 25 steps)",
+        f"survival of time {time}, {name}, within four standard errors (and 0.015 for 25 steps)",
         share,
         wanted,
         "DDPM draws from p(x_0 | x_t), noise and all: is it DDPM that walks, and does it begin at `time`?",
         rtol=0,
-        atol=4 * np.sqrt(wanted * (1 - wanted) / n) + 0.01,
+        atol=4 * np.sqrt(wanted * (1 - wanted) / n) + 0.015,
     )
     expect(
         f"its standard error, {name}, n = {n}",
         error,
         np.sqrt(share * (1 - share) / n),
         "the standard deviation of zeros and ones, over the square root of n.",
-        rtol=0.02,
+        rtol=0.1,
     )
-expect(
-    "another seed gives another share (1: yes)",
-    float(survival(six, 0.2, 0.4, n, seed=10)[0]) != float(survival(six, 0.2, 0.4, n, seed=11)[0]),
-    1,
-    "the seed is an argument.",
-)
+shares = {float(survival(six, 0.2, 0.4, 200, seed=seed)[0]) for seed in range(10, 15)}
+expect("other seeds give other shares (1: yes)", len(shares) > 1, 1, "the seed is an argument.")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -745,7 +740,8 @@ expect(
 #
 # **The picture.** Write `my_picture(model, seed)`. It returns a float32 array (rows, columns, 28, 28, 1) in [-1, 1], with 2 to 8 rows and 4 to 10
 # columns. At least half of its pictures are drawn by `model`, the argument (the others may be originals, masks or controls), with at most 15
-# steps of a sampler. The same seed gives the same picture, another seed another one, and most of them are more than one flat grey. Four calls should take a few
+# steps of a sampler. The same seed gives the same picture; another seed changes at least half of its
+# pictures, and fewer than half of them are one flat grey. Four calls should take a few
 # seconds: 20 to 40 pictures are enough.
 #
 # **The argument.** Three points are given by a person, one each:
@@ -791,6 +787,7 @@ def my_picture(model, seed):
 
 
 # %% tests="my_picture" points=1
+from IPython.display import display
 from aigc_keras.exercises import expect, expect_one_of
 import aigc_keras as ak
 import keras
@@ -853,7 +850,7 @@ expect(
 )
 ### END HIDDEN TESTS
 fig = ak.plots.grid(picture.reshape(rows * columns, 28, 28, 1), columns=columns, inches=0.9)
-fig
+display(fig)
 
 # %% [markdown] open="my_picture" points=3
 # **Idea.** Is there something between two classes? In each row two labels are asked at every step, with the same noise: trouser and

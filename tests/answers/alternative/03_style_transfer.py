@@ -13,10 +13,12 @@ def region_covariance(features, mask):
     features: floats (B, H, W, C). mask: floats >= 0, (B, H, W). Returns (B, C, C).
     """
     results = []
-    for maps, weights in zip(np.asarray(features), np.asarray(mask), strict=True):
-        rows = maps.reshape(-1, maps.shape[-1]).astype("float64")
-        results.append(np.cov(rows.T, aweights=weights.ravel(), bias=True))
-    return np.stack(results)
+    for maps, weights in zip(tf.unstack(features), tf.unstack(mask), strict=True):
+        rows = tf.reshape(maps, (-1, maps.shape[-1]))
+        shares = tf.reshape(weights / tf.reduce_sum(weights), (-1, 1))
+        rows -= tf.reduce_sum(shares * rows, axis=0)
+        results.append(tf.matmul(rows, shares * rows, transpose_a=True))
+    return tf.stack(results)
 
 
 # %% solution="RegionPainter"

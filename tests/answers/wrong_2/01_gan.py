@@ -51,7 +51,7 @@ class FeatureMatching(TwoPlayers):
         return {tracker.name: tracker.result() for tracker in trackers}
 
 
-# %% solution="diagnosis" points=1
+# %% solution="diagnosis" points=0
 # Looks at the curves only, and takes losses that stand still for a player that has stopped learning.
 diagnosis = {
     "A": "no gradient",

@@ -55,7 +55,7 @@ def capacity_train_step(model, images, noise):
     return {name: tracker.result() for name, tracker in model.trackers.items()}
 
 
-# %% solution="diagnosis" points=1
+# %% solution="diagnosis" points=0
 # "A low KL divergence is a weak one, a high one is strong", and the collapse is taken for bad data.
 diagnosis = {"A": "KL too weak", "B": "healthy", "C": "few pictures", "D": "KL too strong"}
 

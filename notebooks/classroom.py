@@ -247,13 +247,18 @@ def grade(submissions, output, problem_sets, jobs, limits):
     Writes `grades.csv` and `feedback/<student>/<problem set>/<problem set>.html`; prints what could
     not be graded, and goes on.
     """
+    from aigc_keras import profile  # not at the top: workers need no TensorFlow
+
+    settings = (profile.name(), *limits)
     found, strays = collect(submissions, problem_sets)
-    print(f"{len(found)} submissions, {jobs} at a time, profile {profile()}; {limits}", flush=True)
+    print(
+        f"{len(found)} submissions, {jobs} at a time, profile {settings[0]}; {limits}", flush=True
+    )
     build_course(output, problem_sets)
 
     def one(key):
         try:
-            remark = autograde(output, *key, found[key], limits)
+            remark = autograde(output, *key, found[key], limits, settings)
         except (OSError, psutil.Error) as error:
             remark = f"grading it failed: {error}"
         print(f"{' '.join(key)}: {remark or 'graded'}", flush=True)
@@ -279,13 +284,16 @@ def grade(submissions, output, problem_sets, jobs, limits):
     )
 
 
-def autograde(output, student, name, paths, limits):
-    """Grade one submission in a process of its own; return why it failed, or None."""
+def autograde(output, student, name, paths, limits, settings):
+    """Grade one submission in a process of its own; return why it failed, or None.
+
+    What was graded before with the same `settings`, and is the same now, stays.
+    """
     if len(paths) > 1:
         return f"{len(paths)} notebooks of this name, one is accepted"
     done = output / "done" / student / name
     files = (paths[0], output / "source" / name / f"{name}.ipynb")
-    state = " ".join(map(str, (*map(sha256, files), profile(), *limits)))
+    state = " ".join(map(str, (*map(sha256, files), *settings)))
     if done.exists() and done.read_text() == state:
         return None
     done.unlink(missing_ok=True)
@@ -317,10 +325,6 @@ def execution(cell_seconds):
     """nbgrader's settings to run a notebook; a busy machine may be late with a cell's output."""
     quiet = ["--IPKernelApp.log_level=40"]
     return {"timeout": cell_seconds, "iopub_timeout": cell_seconds, "extra_arguments": quiet}
-
-
-def profile():
-    return os.environ.get("AIGC_PROFILE", "lesson")
 
 
 def sha256(path):

@@ -1,6 +1,7 @@
 """Problem sets: what is handed out, and what answers, mistakes and mischief get for it."""
 
 import csv
+import os
 import re
 import shutil
 import subprocess
@@ -19,10 +20,15 @@ SETS = classroom.sources(EXERCISES / "source")
 WRONG = ("wrong_1", "wrong_2")
 
 
-def command(*arguments):
-    """Run classroom.py and return what it prints."""
+def run(*arguments, **kwargs):
+    """Run classroom.py."""
     line = [sys.executable, ROOT / "notebooks" / "classroom.py", *arguments]
-    result = subprocess.run(line, capture_output=True, text=True, timeout=900)
+    return subprocess.run(line, capture_output=True, text=True, timeout=900, **kwargs)
+
+
+def command(*arguments):
+    """Run classroom.py, which must succeed, and return what it prints."""
+    result = run(*arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -63,9 +69,9 @@ def answers(student, name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_problem_set_has_five_tasks_of_four_points_with_tests_that_import_their_own(name):
-    cells = classroom.read_source(SETS[name]).cells
+    notebook = classroom.read_source(SETS[name])
     points = {}
-    for cell in cells:
+    for cell in notebook.cells:
         marks = cell.metadata.nbgrader
         if marks.grade:
             task = marks.grade_id.split("-")[0]
@@ -73,8 +79,8 @@ def test_a_problem_set_has_five_tasks_of_four_points_with_tests_that_import_thei
         if marks.grade and marks.locked and "expect" in cell.source:
             assert "\nfrom aigc_keras.exercises import expect" in f"\n{cell.source}"
     assert list(points.values()) == [4] * 5
-    assert list(points) == classroom.tasks(classroom.read_source(SETS[name]))
-    ids = [cell.metadata.nbgrader.grade_id for cell in cells]
+    assert list(points) == classroom.tasks(notebook)
+    ids = [cell.metadata.nbgrader.grade_id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
 
 
@@ -384,8 +390,7 @@ def test_a_submission_that_takes_too_long_is_stopped(course):
     ],
 )
 def test_wrong_arguments_are_refused(course, tmp_path, arguments, said):
-    line = [sys.executable, ROOT / "notebooks" / "classroom.py", "--exercises", course, *arguments]
-    result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    result = run("--exercises", course, *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert said in result.stderr
 
@@ -412,6 +417,13 @@ def test_a_student_checks_herself(course):
     assert "1 double: double(2): add" in command(*check)
     assert "add" not in mine.read_text(), "her file was touched"
     mine.write_text("{")
-    line = [sys.executable, ROOT / "notebooks" / "classroom.py", *check]
-    result = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    assert f"{mine}: no notebook that can be opened" in result.stderr
+    assert f"{mine}: no notebook that can be opened" in run(*check).stderr
+
+
+def test_a_profile_that_does_not_exist_is_refused_before_anything_is_graded(course):
+    folder = course / "few"
+    hand_in(folder, "student", released(course), {})
+    environment = {**os.environ, "AIGC_PROFILE": "fats"}
+    result = run("--exercises", course, "grade", folder, env=environment)
+    assert "AIGC_PROFILE is 'fats'; accepted are fast, lesson, full." in result.stderr
+    assert not (course / "few-graded").exists()

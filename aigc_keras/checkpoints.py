@@ -6,11 +6,12 @@ A checkpoint is one `.npz` file: the model's configuration as JSON, its weights 
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from aigc_keras.shared import replaced
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 
@@ -45,12 +46,12 @@ def save(model, name, folder=FOLDER, **facts):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
-    with _replacing(path) as file:
-        np.savez_compressed(file, config=np.array(config), **arrays)
+    with replaced(path) as partial:
+        np.savez_compressed(partial, config=np.array(config), **arrays)
     entry = {"sha256": _sha256(path), "bytes": path.stat().st_size, **facts}
-    with _replacing(folder / "manifest.json") as file:
+    with replaced(folder / "manifest.json") as partial:
         text = json.dumps({**manifest(folder), name: entry}, indent=2, sort_keys=True)
-        file.write(text.encode() + b"\n")
+        partial.write_bytes(text.encode() + b"\n")
 
 
 def load(name, folder=FOLDER):
@@ -82,21 +83,3 @@ def load(name, folder=FOLDER):
 
 def _sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-class _replacing:
-    """Open a temporary file that takes the place of `path` only once it is complete."""
-
-    def __init__(self, path):
-        self.path, self.partial = path, path.with_name(path.name + ".partial")
-
-    def __enter__(self):
-        self.file = open(self.partial, "wb")
-        return self.file
-
-    def __exit__(self, kind, error, traceback):
-        self.file.close()
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink()

@@ -20,13 +20,13 @@ from keras import layers, ops
 
 from aigc_keras.guards import check_choice, check_data, check_images, check_labels, check_number
 from aigc_keras.shared import (
+    Saving,
     compile_config,
     guarded,
     in_batches,
     join,
-    load_seed_states,
     restored,
-    save_seed_states,
+    scaled,
     update_average,
 )
 from aigc_keras.vae import VAE, check_network, code_decoder, code_encoder
@@ -495,7 +495,7 @@ def gaussian_log_density(x, mean, log_variance):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class DiffusionModel(keras.Model):
+class DiffusionModel(Saving, keras.Model):
     """A diffusion model of images or points, with or without classes (Ho et al. 2020).
 
     Args:
@@ -709,7 +709,7 @@ class DiffusionModel(keras.Model):
         data, labels = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.batch_loss(self.network, data, labels, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
+            scaled_loss = scaled(loss, self.optimizer)
         gradients = tape.gradient(scaled_loss, self.network.trainable_variables)
         self.optimizer.apply(gradients, self.network.trainable_variables)
         update_average(self.ema_network, self.network, self.ema_momentum, self.optimizer.iterations)
@@ -967,12 +967,6 @@ class DiffusionModel(keras.Model):
 
     # --- saving ---
 
-    def save_own_variables(self, store):
-        save_seed_states(self, store)
-
-    def load_own_variables(self, store):
-        load_seed_states(self, store)
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -997,9 +991,6 @@ class DiffusionModel(keras.Model):
         metrics = getattr(self, "evaluation_metrics", [])
         metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
         return compile_config(self, metrics=metrics)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
 
 def bits_per_dimension(nats, image_shape):
@@ -1137,16 +1128,6 @@ class LatentDiffusion(DiffusionModel):
 
     def data_log_likelihood(self, data, mean, log_variance):
         return gaussian_log_density(data, mean, log_variance)
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        store["latent_mean"] = self.latent_mean.numpy()
-        store["latent_std"] = self.latent_std.numpy()
-
-    def load_own_variables(self, store):
-        super().load_own_variables(store)
-        self.latent_mean.assign(store["latent_mean"])
-        self.latent_std.assign(store["latent_std"])
 
     def get_config(self):
         return {

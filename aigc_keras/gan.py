@@ -18,13 +18,13 @@ from aigc_keras.guards import (
     check_number,
 )
 from aigc_keras.shared import (
+    Saving,
     compiled,
     guarded,
     in_batches,
     join,
-    load_seed_states,
     restored,
-    save_seed_states,
+    scaled,
     update_average,
 )
 
@@ -74,7 +74,7 @@ SMOOTHABLE = ("minimax", "non_saturating", "least_squares")
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class GAN(keras.Model):
+class GAN(Saving, keras.Model):
     """Any generator against any discriminator.
 
     Args:
@@ -187,6 +187,12 @@ class GAN(keras.Model):
         self.discriminator_optimizer = keras.optimizers.get(
             discriminator_optimizer or self.default_optimizer()
         )
+        loss_scaling = keras.optimizers.LossScaleOptimizer
+        wrapped = [
+            isinstance(x, loss_scaling) for x in (self.optimizer, self.discriminator_optimizer)
+        ]
+        if wrapped == [True, False]:  # Keras did it to its own one, for mixed_float16
+            self.discriminator_optimizer = loss_scaling(self.discriminator_optimizer)
         self.evaluation_metrics = list(metrics or [])
         self.optimizer.build(self.generator.trainable_variables)
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
@@ -234,12 +240,14 @@ class GAN(keras.Model):
                 penalised_loss += self.gradient_penalty * self.penalty(
                     real_images, tf.stop_gradient(fake_images), conditions
                 )
+            scaled_discriminator_loss = scaled(penalised_loss, self.discriminator_optimizer)
+            scaled_generator_loss = scaled(generator_loss, self.optimizer)
         self.discriminator_optimizer.apply(
-            tape.gradient(penalised_loss, self.discriminator.trainable_variables),
+            tape.gradient(scaled_discriminator_loss, self.discriminator.trainable_variables),
             self.discriminator.trainable_variables,
         )
         self.optimizer.apply(
-            tape.gradient(generator_loss, self.generator.trainable_variables),
+            tape.gradient(scaled_generator_loss, self.generator.trainable_variables),
             self.generator.trainable_variables,
         )
         self.update_ema()
@@ -255,6 +263,7 @@ class GAN(keras.Model):
             loss, _ = self.adversarial_loss(real_logits, fake_logits)
             if self.gradient_penalty:
                 loss += self.gradient_penalty * self.penalty(real_images, fake_images, conditions)
+            loss = scaled(loss, self.discriminator_optimizer)
         variables = self.discriminator.trainable_variables
         self.discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
 
@@ -336,12 +345,6 @@ class GAN(keras.Model):
 
     # --- saving ---
 
-    def save_own_variables(self, store):
-        save_seed_states(self, store)
-
-    def load_own_variables(self, store):
-        load_seed_states(self, store)
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -371,9 +374,6 @@ class GAN(keras.Model):
             "metrics": [keras.saving.serialize_keras_object(m) for m in self.evaluation_metrics],
             "jit_compile": self.jit_compile,
         }
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
 
 # --- networks ---

@@ -1,6 +1,9 @@
-"""What every model of the library does alike; functions, so that no model needs a common parent."""
+"""What every model of the library does alike."""
 
+import contextlib
 import copy
+import os
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -40,20 +43,68 @@ def compiled(network, function):
     return tf.function(function, input_signature=[join(first, others)])
 
 
-def _seed_states(model):
-    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
+@contextlib.contextmanager
+def replaced(path):
+    """A path to write to; what is there takes the place of `path` only once it is complete."""
+    path = Path(path)
+    partial = path.with_name(f"partial.{path.name}")  # Keras goes by the end of the name
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def save_seed_states(model, store):
-    """For `save_own_variables`: Keras saves weights, but not where the random numbers stand."""
-    for i, state in enumerate(_seed_states(model)):
-        store[f"seed {i}"] = state.numpy()
+class Saving:
+    """What Keras' saving leaves to a model: put this before `keras.Model`.
+
+    A file is replaced only once the new one is complete, and where the random numbers stand is
+    saved with the weights.
+    """
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """`keras.Model.save`; an interruption or a full disk leaves an old file as it was."""
+        if not _replaceable(filepath, overwrite) or zipped is False:
+            return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+        with replaced(filepath) as partial:
+            super().save(partial, zipped=zipped, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        """`keras.Model.save_weights`; an interruption leaves an old file as it was."""
+        if not _replaceable(filepath, overwrite) or max_shard_size is not None:
+            return super().save_weights(filepath, overwrite, max_shard_size)
+        with replaced(filepath) as partial:
+            super().save_weights(partial)
+
+    def _seed_states(self):
+        return [v for v in self.variables if v.path.endswith("seed_generator_state")]
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for i, state in enumerate(self._seed_states()):
+            store[f"seed {i}"] = state.numpy()
+
+    def load_own_variables(self, store):
+        for i, state in enumerate(self._seed_states()):
+            state.assign(store[f"seed {i}"])
+        names = [name for name in store.keys() if not name.startswith("seed ")]  # noqa: SIM118
+        super().load_own_variables({name: store[name] for name in names})
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
 
-def load_seed_states(model, store):
-    """For `load_own_variables`: what `save_seed_states` saved."""
-    for i, state in enumerate(_seed_states(model)):
-        state.assign(store[f"seed {i}"])
+def _replaceable(filepath, overwrite):
+    """Whether this is a file of this machine that Keras need not ask about."""
+    return "://" not in str(filepath) and (overwrite or not Path(filepath).exists())
+
+
+def scaled(loss, optimizer):
+    """`loss`, a mean over the batch, as `optimizer` wants it differentiated.
+
+    float16 needs it large; and of several replicas, whose gradients are added, each has a share.
+    """
+    return optimizer.scale_loss(loss) / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def update_average(average, network, momentum, step):

@@ -17,7 +17,7 @@ from keras import layers, ops
 
 from aigc_keras import checkpoints, datasets, images
 from aigc_keras.guards import check_choice, check_images, check_number
-from aigc_keras.shared import compile_config, guarded, restored
+from aigc_keras.shared import Saving, compile_config, guarded, restored, scaled
 
 # --- the perceptual network ---
 
@@ -366,7 +366,7 @@ def _tracked(trackers, losses):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class StyleTransfer(keras.Model):
+class StyleTransfer(Saving, keras.Model):
     """A picture with the content of one image and the style of others (Gatys et al. 2016).
 
     The only trained weight is the picture, so `fit()` takes no data: a step of training is a step
@@ -497,7 +497,8 @@ class StyleTransfer(keras.Model):
     def train_step(self, data):
         with tf.GradientTape() as tape:
             losses = self.objective(ops.convert_to_tensor(self.pixels))
-        gradient = tape.gradient(losses["loss"], self.pixels.value)
+            scaled_loss = scaled(losses["loss"], self.optimizer)
+        gradient = tape.gradient(scaled_loss, self.pixels.value)
         self.optimizer.apply([gradient], [self.pixels])
         self.pixels.assign(ops.clip(self.pixels, -1.0, 1.0))
         return _tracked(self.trackers, losses)
@@ -550,9 +551,6 @@ class StyleTransfer(keras.Model):
 
     def get_compile_config(self):
         return compile_config(self)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     @classmethod
     def from_config(cls, config):
@@ -775,7 +773,7 @@ def transformer(width=32, n_blocks=5, dtype=None):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class FastStyleTransfer(keras.Model):
+class FastStyleTransfer(Saving, keras.Model):
     """A network that learns one style and then paints any image in one pass (Johnson et al. 2016).
 
     Trains on images (B, H, W, 3) in [-1, 1], sides divisible by 4, by the loss of `StyleTransfer`.
@@ -851,7 +849,8 @@ class FastStyleTransfer(keras.Model):
         with tf.GradientTape() as tape:
             pictures, *_ = self.measure(images, training=True)
             losses = self.objective(pictures, images)
-        gradients = tape.gradient(losses["loss"], self.trainable_variables)
+            scaled_loss = scaled(losses["loss"], self.optimizer)
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return _tracked(self.trackers, losses)
 
@@ -890,9 +889,6 @@ class FastStyleTransfer(keras.Model):
 
     def get_compile_config(self):
         return compile_config(self)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     @classmethod
     def from_config(cls, config):
@@ -940,7 +936,7 @@ def adaptive_instance_normalization(maps, statistics, style_statistics):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class AdaIN(keras.Model):
+class AdaIN(Saving, keras.Model):
     """Any style in one pass: the content's features get the style's statistics, and are decoded.
 
     Huang and Belongie 2017 (arXiv:1703.06868). Trains on pairs (images, styles), both (B, H, W, 3)
@@ -1053,7 +1049,8 @@ class AdaIN(keras.Model):
     def train_step(self, data):
         with tf.GradientTape() as tape:
             losses = self.losses_of(data, training=True)
-        gradients = tape.gradient(losses["loss"], self.trainable_variables)
+            scaled_loss = scaled(losses["loss"], self.optimizer)
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return _tracked(self.trackers, losses)
 
@@ -1105,9 +1102,6 @@ class AdaIN(keras.Model):
 
     def get_compile_config(self):
         return compile_config(self)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
     @classmethod
     def from_config(cls, config):

@@ -14,13 +14,7 @@ from keras import layers, ops
 
 from aigc_keras.guards import check_choice, check_number
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
-from aigc_keras.shared import (
-    compile_config,
-    guarded,
-    load_seed_states,
-    restored,
-    save_seed_states,
-)
+from aigc_keras.shared import Saving, compile_config, guarded, restored, scaled
 
 END = 0  # stands between two texts: what a model is given first, and what it says last
 PADDING = -1  # fills rows up; neither an input that counts nor a target
@@ -215,7 +209,7 @@ def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, cl
 # --- what all language models do alike ---
 
 
-class LanguageModel(keras.Model):
+class LanguageModel(Saving, keras.Model):
     """p(next token | tokens before). A child gives `call`, and `begin` and `step` for `generate`.
 
     Args:
@@ -329,7 +323,7 @@ class LanguageModel(keras.Model):
         tokens = ops.cast(data, "int32")
         with tf.GradientTape() as tape:
             loss, total, count = self.next_token_loss(tokens, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
+            scaled_loss = scaled(loss, self.optimizer)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(tokens, loss, total, count)
@@ -634,12 +628,6 @@ class LanguageModel(keras.Model):
 
     # saving
 
-    def save_own_variables(self, store):
-        save_seed_states(self, store)
-
-    def load_own_variables(self, store):
-        load_seed_states(self, store)
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -654,9 +642,6 @@ class LanguageModel(keras.Model):
 
     def get_compile_config(self):
         return compile_config(self)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
 
 def dropout_layer(rate, seed, policy):
@@ -815,7 +800,9 @@ class NGram(LanguageModel):
             store[f"{n}-grams"], store[f"{n}-gram counts"] = keys, counts
 
     def load_own_variables(self, store):
-        super().load_own_variables(store)
+        counted = ("-grams", "-gram counts")
+        names = [name for name in store.keys() if not name.endswith(counted)]  # noqa: SIM118
+        super().load_own_variables({name: store[name] for name in names})
         self.counts = [
             (np.array(store[f"{n}-grams"]), np.array(store[f"{n}-gram counts"]))
             for n in range(1, self.order + 1)

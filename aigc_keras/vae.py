@@ -21,14 +21,14 @@ from aigc_keras.guards import (
     check_number,
 )
 from aigc_keras.shared import (
+    Saving,
     compile_config,
     compiled,
     guarded,
     in_batches,
     join,
-    load_seed_states,
     restored,
-    save_seed_states,
+    scaled,
 )
 
 # --- likelihoods: (images, outputs of the decoder, log_scale) -> log p(x|z), (B,), nats ---
@@ -176,7 +176,7 @@ def _n_halvings(image_shape):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class VAE(keras.Model):
+class VAE(Saving, keras.Model):
     """A convolutional VAE for images of any size divisible by 4 (Kingma and Welling 2014).
 
     Args:
@@ -311,7 +311,7 @@ class VAE(keras.Model):
         with tf.GradientTape() as tape:
             log_likelihood, kl = self.elbo_terms(images, conditions, training=True)
             loss = self.objective(log_likelihood, kl, self.warm_beta())
-            scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
+            scaled_loss = scaled(loss, self.optimizer)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(loss, log_likelihood, kl)
@@ -454,16 +454,6 @@ class VAE(keras.Model):
 
     # --- saving ---
 
-    def save_own_variables(self, store):
-        save_seed_states(self, store)
-        if self.log_scale is not None:
-            store["log_scale"] = self.log_scale.numpy()
-
-    def load_own_variables(self, store):
-        load_seed_states(self, store)
-        if self.log_scale is not None:
-            self.log_scale.assign(store["log_scale"])
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -486,9 +476,6 @@ class VAE(keras.Model):
         metrics = getattr(self, "evaluation_metrics", [])
         metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
         return compile_config(self, metrics=metrics)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
 
 
 def interpolate_latents(start, end, n, method="spherical"):
@@ -559,7 +546,7 @@ class ConditionalVAE(VAE):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class DenoisingAutoencoder(keras.Model):
+class DenoisingAutoencoder(Saving, keras.Model):
     """Learns to take away the noise that training adds (Vincent et al. 2008, ICML).
 
     The best denoiser of squared error is E[x | noisy x] = noisy x + noise_std^2 * score, where the
@@ -624,7 +611,7 @@ class DenoisingAutoencoder(keras.Model):
         images = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.denoising_loss(images, self(self.corrupt(images), training=True))
-            scaled_loss = self.optimizer.scale_loss(loss)  # for mixed_float16
+            scaled_loss = scaled(loss, self.optimizer)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(loss, images)
@@ -663,12 +650,6 @@ class DenoisingAutoencoder(keras.Model):
             )
         return in_batches(self._denoise_batch, images, batch_size=batch_size)
 
-    def save_own_variables(self, store):
-        save_seed_states(self, store)
-
-    def load_own_variables(self, store):
-        load_seed_states(self, store)
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -685,6 +666,3 @@ class DenoisingAutoencoder(keras.Model):
 
     def get_compile_config(self):
         return compile_config(self)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))

@@ -14,7 +14,7 @@ lab: .venv/.ready .venv/.data ## set up what is missing and open JupyterLab on t
 	  $(VENV) -m jupyterlab $(firstword $(wildcard notebooks/01_gan.ipynb) notebooks) $(LAB_ARGS)
 
 test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a few minutes
-	AIGC_PROFILE=fast $(VENV) -m pytest --nbval
+	AIGC_PROFILE=fast $(VENV) -m pytest --nbval --numprocesses=2 --dist=loadfile
 
 course: .venv/.ready .venv/.data ## train every chapter again and rebuild its notebook
 	$(VENV) notebooks/build.py --profile lesson

@@ -1,5 +1,6 @@
 """Pictures and progress during `fit`."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras import plots
-from aigc_keras.guards import check_number
+from aigc_keras.guards import check_choice, check_number
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -32,11 +33,13 @@ class SampleGrid(keras.callbacks.Callback):
         self, n=16, every=1, unit="epoch", folder=None, log_dir=None, seed=0, display=True
     ):
         super().__init__()
-        if unit not in ("epoch", "step"):
-            raise ValueError(f"unit: got {unit!r}, accepted are 'epoch' and 'step'.")
+        for name, value in (("folder", folder), ("log_dir", log_dir)):
+            if value is not None and not isinstance(value, str | os.PathLike):
+                raise ValueError(f"{name}: got {value!r}, accepted is a path.")
         self.n = check_number("n", n, low=1, integer=True)
         self.every = check_number("every", every, low=1, integer=True)
-        self.unit, self.seed = unit, seed
+        self.unit = check_choice("unit", unit, ("epoch", "step"))
+        self.seed = check_number("seed", seed, low=0, below=2**32, integer=True)
         self.folder = Path(folder) if folder else None
         self.writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
         self.display, self.handle = display, None
@@ -66,9 +69,12 @@ class SampleGrid(keras.callbacks.Callback):
         self.counts.append(count)
         columns = self._columns()
         if self.folder:
+            from aigc_keras.shared import replaced
+
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{len(self.batches) - 1:04d}.png"
-            keras.utils.save_img(path, plots.tile(images, columns), scale=False)
+            with replaced(path) as partial:
+                keras.utils.save_img(partial, plots.tile(images, columns), scale=False)
         if self.writer:
             with self.writer.as_default():
                 tf.summary.image("samples", plots.tile(images, columns)[None], step=count)
@@ -87,6 +93,8 @@ class SampleGrid(keras.callbacks.Callback):
 
     def strip(self, n=6, title=None):
         """A figure of `n` stages, evenly spread over the training so far."""
+        check_number("n", n, low=1, integer=True)
+        self._check_batches()
         chosen = np.unique(np.linspace(0, len(self.batches) - 1, n).round().astype(int))
         return plots.strip(
             [self.batches[i] for i in chosen],
@@ -99,11 +107,22 @@ class SampleGrid(keras.callbacks.Callback):
         """Write the whole training as an animated GIF; returns the path."""
         from PIL import Image
 
+        from aigc_keras.shared import replaced
+
+        check_number("seconds", seconds, low=0)
+        self._check_batches()
         frames = [Image.fromarray(plots.tile(x, self._columns())) for x in self.batches]
         frames = [f.resize((f.width * 2, f.height * 2), Image.Resampling.NEAREST) for f in frames]
         durations = [int(seconds * 1000)] * (len(frames) - 1) + [2000]
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        with replaced(path) as partial:
+            frames[0].save(
+                partial, save_all=True, append_images=frames[1:], duration=durations, loop=0
+            )
         return Path(path)
+
+    def _check_batches(self):
+        if not self.batches:
+            raise ValueError("batches: got none yet, accepted is a callback after `fit`.")
 
 
 def _in_notebook():

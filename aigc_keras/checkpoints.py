@@ -6,6 +6,9 @@ A checkpoint is one `.npz` file: the model's configuration as JSON, its weights 
 
 import hashlib
 import json
+import re
+import zipfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -13,13 +16,24 @@ import numpy as np
 
 from aigc_keras.shared import replaced
 
+# What NumPy, zip and Keras raise for a file that is something else.
+NO_CHECKPOINT = (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError)
+NO_CHECKPOINT += (zipfile.BadZipFile, zlib.error, NotImplementedError)
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 
 
 def manifest(folder=FOLDER):
     """All checkpoints: a dict from name to recipe, data, seed, training time, metrics, SHA-256."""
     path = Path(folder) / "manifest.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not all("sha256" in entry for entry in entries.values()):
+            raise ValueError("an entry has no SHA-256")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is truncated or altered: {error}.") from error
+    return entries
 
 
 def names(folder=FOLDER):
@@ -31,8 +45,17 @@ def save(model, name, folder=FOLDER, **facts):
     """Write `model` as checkpoint `name`, with `facts` (JSON values) about it in the manifest.
 
     Raises:
-        ValueError: a weight is not finite in half precision.
+        ValueError: a weight is not finite in half precision, or an argument is no model, name or
+            JSON.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"model: got {model!r:.80}, accepted is a keras.Model.")
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"name: got {name!r}, accepted are letters, digits, '_', '-' and '.'.")
+    try:
+        json.dumps(facts, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"facts: got {facts!r:.80} ({error}), accepted is JSON.") from error
     arrays = {}
     for i, weight in enumerate(model.weights):
         value = keras.ops.convert_to_numpy(weight.value)
@@ -58,11 +81,12 @@ def load(name, folder=FOLDER):
     """The ready model that the course saved as `name`.
 
     Raises:
-        ValueError: the name is unknown, or the file is not the one the manifest describes.
+        ValueError: the name is unknown, or the file is not the one the manifest describes, or no
+            checkpoint. Nothing in a file is executed.
         FileNotFoundError: the manifest knows the name, but the file is missing.
     """
     entries = manifest(folder)
-    if name not in entries:
+    if not isinstance(name, str) or name not in entries:
         raise ValueError(
             f"name: got {name!r}, accepted are {', '.join(sorted(entries)) or 'none'}."
         )
@@ -73,11 +97,17 @@ def load(name, folder=FOLDER):
         )
     if _sha256(path) != entries[name]["sha256"]:
         raise ValueError(f"{path} is truncated or altered: its SHA-256 is not the manifest's.")
-    with np.load(path, allow_pickle=False) as file:
-        model = keras.saving.deserialize_keras_object(json.loads(str(file["config"])))
-        arrays = [file[key] for key in sorted(set(file.files) - {"config"})]
-    for weight, value in zip(model.weights, arrays, strict=True):
-        weight.assign(value.astype(weight.dtype))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            config = json.loads(str(file["config"]))
+            arrays = [file[key] for key in sorted(set(file.files) - {"config"})]
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        for weight, value in zip(model.weights, arrays, strict=True):
+            weight.assign(value.astype(weight.dtype))
+    except NO_CHECKPOINT as error:
+        raise ValueError(
+            f"{path} is no checkpoint ({error}); accepted is what `save` wrote."
+        ) from error
     return model
 
 

@@ -163,8 +163,11 @@ def load(
 
     if not _is_int(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size!r}, need a positive integer")
-    if not _is_int(seed):
-        raise ValueError(f"seed: got {seed!r}, need an integer")
+    if not _is_int(seed) or not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed: got {seed!r}, need an integer of 64 bits")
+    for argument, value in (("shuffle", shuffle), ("labels", labels)):
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{argument}: got {value!r}, need True or False")
     images, classes = _examples(name, split, image_size)
     with tf.device("CPU"):
         images, classes = tf.constant(images), tf.constant(classes)
@@ -516,7 +519,7 @@ def _emoji(split, start, stop, size):
 
 def _photograph_file(name):
     """Path of a photograph, read from the package itself: its own functions may download."""
-    if name not in _PHOTOGRAPHS:
+    if not isinstance(name, str) or name not in _PHOTOGRAPHS:
         raise ValueError(f"name: got {name!r}, accepted: {', '.join(_PHOTOGRAPHS)}")
     package, path, _ = _PHOTOGRAPHS[name]
     path = Path(importlib.resources.files(package) / path)

@@ -9,6 +9,8 @@ arXiv:2006.11239). Time t runs from 0 (data) to 1 (noise):
 and alpha_bar = signal_rate^2 is what a noise schedule gives.
 """
 
+import collections
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -18,15 +20,28 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.guards import check_choice, check_data, check_images, check_labels, check_number
+from aigc_keras.guards import (
+    as_images,
+    check_choice,
+    check_compile,
+    check_data,
+    check_labels,
+    check_metrics,
+    check_number,
+    check_seed,
+    check_shape,
+    check_sizes,
+)
 from aigc_keras.shared import (
     Saving,
     compile_config,
+    draw_rows,
     guarded,
     in_batches,
     join,
     restored,
     scaled,
+    signature,
     update_average,
 )
 from aigc_keras.vae import VAE, check_network, code_decoder, code_encoder
@@ -69,6 +84,9 @@ def betas(noise_schedule, timesteps):
     q(x_t | x_{t-1}) = N(sqrt(1 - beta_t) x_{t-1}, beta_t I) composes to the schedule's alpha_bar
     (Ho et al. 2020, eq. 2 and 4).
     """
+    if not callable(noise_schedule):
+        raise ValueError(f"noise_schedule: got {noise_schedule!r}, accepted is a function of time.")
+    timesteps = check_number("timesteps", timesteps, low=1, integer=True)
     alpha_bar = noise_schedule(np.arange(timesteps + 1) / timesteps)
     return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
@@ -81,6 +99,7 @@ def half_log_snr(alpha_bar):
 # --- what the network predicts ---
 
 PREDICTIONS = ("noise", "image", "velocity")
+LOSS_WEIGHTINGS = ("simple", "min_snr")
 
 
 def prediction_target(prediction, image, noise, signal_rate, noise_rate):
@@ -89,14 +108,14 @@ def prediction_target(prediction, image, noise, signal_rate, noise_rate):
     The velocity is signal_rate * noise - noise_rate * image (Salimans and Ho 2022,
     arXiv:2202.00512, section 4).
     """
-    if prediction == "noise":
+    if check_choice("prediction", prediction, PREDICTIONS) == "noise":
         return noise
     return image if prediction == "image" else signal_rate * noise - noise_rate * image
 
 
 def components(prediction, output, noisy, signal_rate, noise_rate):
     """(image, noise) that a prediction means: exactly those of which `noisy` is the mixture."""
-    if prediction == "noise":
+    if check_choice("prediction", prediction, PREDICTIONS) == "noise":
         return (noisy - noise_rate * output) / signal_rate, output
     if prediction == "image":
         return output, (noisy - signal_rate * output) / noise_rate
@@ -109,7 +128,8 @@ def loss_weights(loss_weighting, prediction, alpha_bar, gamma=5.0):
     `"simple"`: 1 (Ho et al. 2020, eq. 14, with the noise). `"min_snr"`: the image's squared error
     counts min(SNR, gamma) times (Hang et al. 2023, arXiv:2303.09556, section 3.4).
     """
-    if loss_weighting == "simple":
+    check_choice("prediction", prediction, PREDICTIONS)
+    if check_choice("loss_weighting", loss_weighting, LOSS_WEIGHTINGS) == "simple":
         return np.ones_like(alpha_bar)
     snr = alpha_bar / (1 - alpha_bar)
     # The image's squared error is that of the noise / SNR, and that of the velocity / (SNR + 1).
@@ -388,6 +408,8 @@ def _embedding(times, labels, num_classes, dim, dtype):
 
 
 def _inputs(shape, num_classes):
+    if num_classes is not None:
+        check_number("num_classes", num_classes, low=1, integer=True)
     noisy, times = keras.Input(shape, name="noisy"), keras.Input((), name="times")
     labels = keras.Input((), dtype="int32", name="labels") if num_classes else None
     return noisy, times, labels, [noisy, times] + ([labels] if num_classes else [])
@@ -410,24 +432,25 @@ def unet(
         num_classes: with it, the network takes labels; `num_classes` itself means "any class".
         outputs: maps for each channel of the image; 2 with a learned variance.
     """
-    check_number("patch", patch, low=1, integer=True)
-    check_number("blocks", blocks, low=1, integer=True)
-    if len(image_shape) != 3 or any(side % patch for side in image_shape[:2]):
-        raise ValueError(
-            f"image_shape: got {tuple(image_shape)}, accepted is (height, width, channels) with "
-            f"sides divisible by patch, {patch}."
-        )
-    if not widths or any(width < 8 or width % 8 for width in widths):
-        raise ValueError(f"widths: got {widths}, accepted are positive multiples of 8.")
+    check_sizes(patch=patch, blocks=blocks, outputs=outputs)
+    accepted = f"(height, width, channels) with sides divisible by patch, {patch}"
+    if any(side % patch for side in check_shape("image_shape", image_shape, accepted, rank=3)[:2]):
+        raise ValueError(f"image_shape: got {image_shape!r}, accepted is {accepted}.")
+    accepted = "at least one positive multiple of 8"
+    if any(width % 8 for width in check_shape("widths", widths, accepted)):
+        raise ValueError(f"widths: got {widths!r}, accepted is {accepted}.")
     noisy, times, labels, inputs = _inputs(image_shape, num_classes)
     embedding = _embedding(times, labels, num_classes, 2 * widths[-1], dtype)
     same = {"padding": "same", "dtype": dtype}
 
     def residual_block(x, width):
         h = layers.GroupNormalization(8, dtype=dtype)(x)
-        scale = layers.Dense(x.shape[-1], dtype=dtype)(embedding)
-        shift = layers.Dense(x.shape[-1], dtype=dtype)(embedding)
-        h = layers.ReLU(dtype=dtype)(h * (1 + scale[:, None, None]) + shift[:, None, None])
+        scale, shift = (
+            # Not [:, None, None], whose gradient costs as much as a small convolution.
+            layers.Reshape((1, 1, x.shape[-1]))(layers.Dense(x.shape[-1], dtype=dtype)(embedding))
+            for _ in range(2)
+        )
+        h = layers.ReLU(dtype=dtype)(h * (1 + scale) + shift)
         h = layers.Conv2D(width, 3, activation="relu", **same)(h)
         h = layers.Conv2D(width, 3, kernel_initializer="zeros", **same)(h)
         if x.shape[-1] != width:
@@ -475,6 +498,8 @@ def mlp(dim, widths=(256, 256, 256), num_classes=None, outputs=1, dtype=None):
 
     With ReLU: where clouds of points part, the answer bends sharply.
     """
+    check_sizes(dim=dim, outputs=outputs)
+    check_shape("widths", widths, "a tuple of at least one integer >= 1")
     noisy, times, labels, inputs = _inputs((dim,), num_classes)
     embedding = _embedding(times, labels, num_classes, widths[0], dtype)
     x = noisy
@@ -541,13 +566,15 @@ class DiffusionModel(Saving, keras.Model):
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
-        self.image_shape = tuple(image_shape)
+        accepted = "(height, width, channels), or (2,) for points"
+        self.image_shape = check_shape("image_shape", image_shape, accepted)
         self.num_classes = num_classes
         if num_classes is not None:
-            self.num_classes = check_number("num_classes", num_classes, low=1, integer=True)
+            num_classes = check_number("num_classes", num_classes, low=1, integer=True)
+            self.num_classes = num_classes
         self.noise_schedule = check_choice("noise_schedule", noise_schedule, NOISE_SCHEDULES)
         self.prediction = check_choice("prediction", prediction, PREDICTIONS)
-        self.loss_weighting = check_choice("loss_weighting", loss_weighting, ("simple", "min_snr"))
+        self.loss_weighting = check_choice("loss_weighting", loss_weighting, LOSS_WEIGHTINGS)
         self.variance = check_choice("variance", variance, ("small", "large", "learned"))
         self.timesteps = check_number("timesteps", timesteps, low=2, integer=True)
         self.label_dropout = check_number("label_dropout", label_dropout, low=0, below=1)
@@ -569,13 +596,13 @@ class DiffusionModel(Saving, keras.Model):
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.name = "ema_network"
         self.ema_network.trainable = False
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.steps = self._single_steps()
         self._axes = tuple(range(1, len(shape) + 1))
         self._ones = (-1,) + (1,) * len(shape)
-        self.loops = {}
+        self.loops = collections.UserDict()  # an export looks into a dict
         self._encode_batch = tf.function(self.encode, reduce_retracing=True)
         self._bound_batch = tf.function(self.bound_batch, reduce_retracing=True)
         self.built = True
@@ -612,10 +639,11 @@ class DiffusionModel(Saving, keras.Model):
                 `evaluate` and validation, never in a training step.
             jit_compile: XLA; off by default, see `make bench`.
         """
+        check_compile(**kwargs)
+        self.evaluation_metrics = check_metrics(metrics)
         super().compile(
             optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
         )
-        self.evaluation_metrics = list(metrics or [])
         self.optimizer.build(self.network.trainable_variables)
 
     # --- the process ---
@@ -683,12 +711,13 @@ class DiffusionModel(Saving, keras.Model):
     def batch_loss(self, network, data, labels, training):
         """The objective at random times, as a mean over the batch."""
         batch_size = ops.shape(data)[0]
-        steps = keras.random.randint(
-            (batch_size,), 1, self.timesteps + 1, dtype="int32", seed=self.seed_generator
+        any_step = functools.partial(
+            keras.random.randint, minval=1, maxval=self.timesteps + 1, dtype="int32"
         )
-        noise = keras.random.normal(ops.shape(data), seed=self.seed_generator)
+        steps = draw_rows(any_step, (batch_size,), self.seed_generator)
+        noise = draw_rows(keras.random.normal, ops.shape(data), self.seed_generator)
         if training and self.num_classes:
-            hidden = keras.random.uniform((batch_size,), seed=self.seed_generator)
+            hidden = draw_rows(keras.random.uniform, (batch_size,), self.seed_generator)
             labels = (ops.where(hidden < self.label_dropout, self.num_classes, labels[0]),)
         noisy = self.diffuse(data, noise, steps)
         rates = self.at("signal_rate", steps), self.at("noise_rate", steps)
@@ -709,7 +738,7 @@ class DiffusionModel(Saving, keras.Model):
         data, labels = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.batch_loss(self.network, data, labels, training=True)
-            scaled_loss = scaled(loss, self.optimizer)
+            scaled_loss = scaled(loss, self.optimizer, ops.shape(data)[0])
         gradients = tape.gradient(scaled_loss, self.network.trainable_variables)
         self.optimizer.apply(gradients, self.network.trainable_variables)
         update_average(self.ema_network, self.network, self.ema_momentum, self.optimizer.iterations)
@@ -720,7 +749,7 @@ class DiffusionModel(Saving, keras.Model):
         data, labels = self.unpack(data)
         results = self.track(self.batch_loss(self.ema_network, data, labels, training=False), data)
         if self.evaluation_metrics:
-            noise = keras.random.normal(ops.shape(data), seed=self.seed_generator)
+            noise = draw_rows(keras.random.normal, ops.shape(data), self.seed_generator)
             samples = DPMSolver().sample(self.denoiser(labels), noise, self.alpha_bar)
             samples = self.decode(samples)
         for metric in self.evaluation_metrics:
@@ -730,14 +759,19 @@ class DiffusionModel(Saving, keras.Model):
 
     def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
+        check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
         return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        check_data(x, y, self.image_shape, self.num_classes, *args[:1], **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """(what is diffused, labels): without classes, labels that came along are not used."""
         images, *labels = data if isinstance(data, tuple | list) else (data,)
         labels = (ops.cast(labels[0], "int32"),) if self.num_classes else ()
-        return self.encode(images), labels
+        return self.encode(ops.cast(images, "float32")), labels
 
     def track(self, loss, data):
         self.loss_tracker.update_state(loss, sample_weight=ops.shape(data)[0])
@@ -774,6 +808,9 @@ class DiffusionModel(Saving, keras.Model):
     def call(self, inputs, training=False):
         """The averaged network's prediction for [noisy, times, (labels)]."""
         return self.ema_network(inputs, training=training)
+
+    def call_signature(self):
+        return signature(self.ema_network)
 
     def denoiser(self, labels=(), guidance_scale=1.0, guided=False):
         """The model as samplers want it: (noisy, time, signal_rate, noise_rate) -> Denoised.
@@ -854,7 +891,7 @@ class DiffusionModel(Saving, keras.Model):
 
         The other arguments are those of `generate`.
         """
-        images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
+        images = as_images("images", images, self.image_shape)
         mask, shape = np.asarray(mask), (*images.shape[:-1], 1)
         try:
             if mask.dtype != bool:
@@ -884,6 +921,7 @@ class DiffusionModel(Saving, keras.Model):
             )
         else:
             labels = ()
+        check_seed(seed)
         generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
         noise = keras.random.normal((n, *self.data_shape), seed=generator).numpy()
         seed = tf.cast(generator.next(), "int32")
@@ -930,13 +968,14 @@ class DiffusionModel(Saving, keras.Model):
         levels; of points, and of the latents of a `LatentDiffusion`, the density.
         """
         n_steps = check_number("n_steps", n_steps, low=1, integer=True)
-        images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
+        images = as_images("images", images, self.image_shape)
         if (labels is None) != (self.num_classes is None):
             accepted = "none" if self.num_classes is None else f"{len(images)} integers"
             raise ValueError(f"labels: got {labels!r}, accepted are {accepted} by this model.")
         conditions = ()
         if self.num_classes:
             conditions = (check_labels(labels, len(images), self.num_classes),)
+        check_seed(seed)
         generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
         # Not the numbers of default_rng(seed): the caller's data may be made of those.
         rng = np.random.default_rng([*generator.next().numpy(), n_steps])
@@ -995,6 +1034,7 @@ class DiffusionModel(Saving, keras.Model):
 
 def bits_per_dimension(nats, image_shape):
     """Nats an image as bits for each number in it."""
+    image_shape = check_shape("image_shape", image_shape, "a tuple of integers >= 1")
     return nats / math.prod(image_shape) / math.log(2)
 
 
@@ -1004,8 +1044,10 @@ def latent_autoencoder(image_shape, channels=4, width=32, beta=0.1):
     The KL divergence hardly weighs: the latents shall keep what is needed for a sharp image, and
     only be kept from drifting apart (Rombach et al. 2022, section 3.1).
     """
+    check_sizes(channels=channels, width=width)
+    encoder = code_encoder(image_shape, width, 2 * channels)
     images = keras.Input(image_shape, name="images")
-    code = code_encoder(image_shape, width, 2 * channels)(images)
+    code = encoder(images)
     mean, log_variance = ops.split(code, 2, axis=-1)
     moments = [layers.Flatten()(mean), layers.Flatten()(log_variance)]
     encoder = keras.Model(images, moments, name="encoder")
@@ -1041,12 +1083,16 @@ class LatentDiffusion(DiffusionModel):
         self, autoencoder, latent_shape=(7, 7, 4), widths=(64, 128), patch=1, dtype=None, **kwargs
     ):
         kwargs.pop("image_shape", None)  # part of a saved configuration
-        self._latent_shape = tuple(latent_shape)
-        if math.prod(latent_shape) != autoencoder.latent_dim:
+        if not isinstance(autoencoder, VAE) or autoencoder.num_classes:
             raise ValueError(
-                f"latent_shape: got {self._latent_shape}, accepted is a shape for the "
-                f"autoencoder's {autoencoder.latent_dim} latents."
+                f"autoencoder: got {autoencoder!r:.80}, accepted is a VAE without classes."
             )
+        accepted = (
+            f"(height, width, channels) of the autoencoder's {autoencoder.latent_dim} latents"
+        )
+        self._latent_shape = check_shape("latent_shape", latent_shape, accepted, rank=3)
+        if math.prod(latent_shape) != autoencoder.latent_dim:
+            raise ValueError(f"latent_shape: got {self._latent_shape}, accepted is {accepted}.")
         super().__init__(autoencoder.image_shape, widths=widths, patch=patch, dtype=dtype, **kwargs)
         self.autoencoder = autoencoder
         autoencoder.trainable = False
@@ -1081,6 +1127,8 @@ class LatentDiffusion(DiffusionModel):
                 seen += len(batches[-1])
                 if seen >= 5000:
                     break
+            if not batches:
+                raise ValueError("x: got an empty dataset, accepted is at least one batch.")
             x = np.concatenate(batches)
         elif not isinstance(x, np.ndarray | tf.Tensor):
             raise ValueError(
@@ -1103,7 +1151,7 @@ class LatentDiffusion(DiffusionModel):
     def fit(self, x=None, y=None, *args, **kwargs):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
         if not np.any(self.latent_std):
-            check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
+            check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
             self.adapt(x[0] if isinstance(x, tuple | list) else x)
         return super().fit(x, y, *args, **kwargs)
 

@@ -12,19 +12,31 @@ from keras import layers, ops
 
 from aigc_keras.guards import (
     check_choice,
+    check_compile,
+    check_conditions,
     check_data,
+    check_functional,
     check_labels,
     check_latents,
+    check_metrics,
     check_number,
+    check_seed,
+    check_shape,
+    check_widths,
 )
 from aigc_keras.shared import (
+    Dropout,
     Saving,
+    all_rows,
     compiled,
+    draw_rows,
     guarded,
     in_batches,
     join,
+    own_rows,
     restored,
     scaled,
+    signature,
     update_average,
 )
 
@@ -130,6 +142,8 @@ class GAN(Saving, keras.Model):
             "discriminator_steps", discriminator_steps, low=1, integer=True
         )
         self.ema_momentum = check_number("ema_momentum", ema_momentum, low=0, below=1)
+        check_functional("generator", generator)
+        check_functional("discriminator", discriminator)
         self.generator = generator
         self.discriminator = discriminator
         self.ema_generator = keras.models.clone_model(generator)
@@ -138,7 +152,7 @@ class GAN(Saving, keras.Model):
         self.ema_generator.trainable = False
         self.image_shape = tuple(generator.output_shape[1:])
         self._check_networks()
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.discriminator_loss_tracker = keras.metrics.Mean(name="discriminator_loss")
         self.generator_loss_tracker = keras.metrics.Mean(name="generator_loss")
@@ -146,6 +160,13 @@ class GAN(Saving, keras.Model):
         self._decode_batch = compiled(generator, lambda inputs: self(inputs, training=False))
 
     def _check_networks(self):
+        labels = [()] if self.num_classes else []
+        for name in ("generator", "discriminator"):
+            others = [tuple(x.shape[1:]) for x in getattr(self, name).inputs[1:]]
+            if others != labels:
+                raise ValueError(
+                    f"{name}: takes {others} beside its first input, accepted is {labels}."
+                )
         takes = tuple(self.generator.inputs[0].shape[1:])
         if takes != (self.latent_dim,):
             raise ValueError(
@@ -179,6 +200,14 @@ class GAN(Saving, keras.Model):
                 MLPGAN to be slower with it on two cores. An MLPGAN of 28 px is sometimes faster,
                 but XLA compiles again for a short last batch.
         """
+        check_compile(**kwargs)
+        self.evaluation_metrics = check_metrics(metrics)
+        both = generator_optimizer, discriminator_optimizer
+        if both[0] is both[1] and isinstance(both[0], keras.optimizers.Optimizer):
+            raise ValueError(
+                f"discriminator_optimizer: got {both[1]!r}, accepted is another object than the "
+                "generator_optimizer: each keeps averages of its own network."
+            )
         super().compile(
             optimizer=generator_optimizer or self.default_optimizer(),
             jit_compile=jit_compile,
@@ -193,7 +222,6 @@ class GAN(Saving, keras.Model):
         ]
         if wrapped == [True, False]:  # Keras did it to its own one, for mixed_float16
             self.discriminator_optimizer = loss_scaling(self.discriminator_optimizer)
-        self.evaluation_metrics = list(metrics or [])
         self.optimizer.build(self.generator.trainable_variables)
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
@@ -209,7 +237,7 @@ class GAN(Saving, keras.Model):
     def penalty(self, real_images, fake_images, conditions):
         """Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3: E[(||grad D(x_hat)|| - 1)^2]."""
         shape = (ops.shape(real_images)[0],) + (1,) * len(self.image_shape)
-        epsilon = keras.random.uniform(shape, seed=self.seed_generator)
+        epsilon = draw_rows(keras.random.uniform, shape, self.seed_generator)
         mixed_images = epsilon * real_images + (1.0 - epsilon) * fake_images
         with tf.GradientTape() as tape:
             tape.watch(mixed_images)
@@ -240,8 +268,9 @@ class GAN(Saving, keras.Model):
                 penalised_loss += self.gradient_penalty * self.penalty(
                     real_images, tf.stop_gradient(fake_images), conditions
                 )
-            scaled_discriminator_loss = scaled(penalised_loss, self.discriminator_optimizer)
-            scaled_generator_loss = scaled(generator_loss, self.optimizer)
+            count = ops.shape(real_images)[0]
+            scaled_discriminator_loss = scaled(penalised_loss, self.discriminator_optimizer, count)
+            scaled_generator_loss = scaled(generator_loss, self.optimizer, count)
         self.discriminator_optimizer.apply(
             tape.gradient(scaled_discriminator_loss, self.discriminator.trainable_variables),
             self.discriminator.trainable_variables,
@@ -251,7 +280,7 @@ class GAN(Saving, keras.Model):
             self.generator.trainable_variables,
         )
         self.update_ema()
-        return self.track(discriminator_loss, generator_loss)
+        return self.track(discriminator_loss, generator_loss, real_images)
 
     def discriminator_step(self, real_images, conditions):
         """An extra step of the discriminator alone, with noise of its own."""
@@ -263,7 +292,7 @@ class GAN(Saving, keras.Model):
             loss, _ = self.adversarial_loss(real_logits, fake_logits)
             if self.gradient_penalty:
                 loss += self.gradient_penalty * self.penalty(real_images, fake_images, conditions)
-            loss = scaled(loss, self.discriminator_optimizer)
+            loss = scaled(loss, self.discriminator_optimizer, ops.shape(real_images)[0])
         variables = self.discriminator.trainable_variables
         self.discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
 
@@ -275,7 +304,8 @@ class GAN(Saving, keras.Model):
             *self.adversarial_loss(
                 self.discriminator(join(images, conditions), training=False),
                 self.discriminator(join(fake_images, conditions), training=False),
-            )
+            ),
+            images,
         )
         for metric in self.evaluation_metrics:
             metric.update_state(images, fake_images)
@@ -284,38 +314,47 @@ class GAN(Saving, keras.Model):
 
     def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
+        check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
         return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        check_data(x, y, self.image_shape, self.num_classes, *args[:1], **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""
-        return (data[0] if isinstance(data, tuple | list) else data), ()
+        images = data[0] if isinstance(data, tuple | list) else data
+        return ops.cast(images, "float32"), ()
 
     def shares(self, images, conditions):
         """A share of the batch for each discriminator step; a short batch is reused in part."""
         n = self.discriminator_steps
         if n == 1:
             return [(images, conditions)]
+        images, *conditions = (all_rows(x) for x in (images, *conditions))
         batch_size = ops.shape(images)[0]
         size = (batch_size + n - 1) // n
-        rows = [(ops.arange(size) + i * size) % batch_size for i in range(n)]
+        rows = [own_rows((ops.arange(size) + i * size) % batch_size) for i in range(n)]
         return [
             (ops.take(images, r, 0), tuple(ops.take(c, r, 0) for c in conditions)) for r in rows
         ]
 
     def sample_latents(self, n, seed=None):
         """Noise z ~ N(0, I) of shape (n, latent_dim)."""
-        seed = self.seed_generator if seed is None else seed
-        return keras.random.normal((n, self.latent_dim), seed=seed)
+        seed = self.seed_generator if seed is None else check_seed(seed)
+        return draw_rows(keras.random.normal, (n, self.latent_dim), seed)
 
     def update_ema(self):
         """Move the averaged generator towards the trained one, faster in the first steps."""
         momentum, step = self.ema_momentum, self.optimizer.iterations
         update_average(self.ema_generator, self.generator, momentum, step)
 
-    def track(self, discriminator_loss, generator_loss):
-        self.discriminator_loss_tracker.update_state(discriminator_loss)
-        self.generator_loss_tracker.update_state(generator_loss)
+    def track(self, discriminator_loss, generator_loss, images):
+        # The weight makes it a mean over images where the last batch is short.
+        count = ops.shape(images)[0]
+        self.discriminator_loss_tracker.update_state(discriminator_loss, sample_weight=count)
+        self.generator_loss_tracker.update_state(generator_loss, sample_weight=count)
         return self.get_metrics_result()
 
     def get_metrics_result(self):
@@ -329,6 +368,9 @@ class GAN(Saving, keras.Model):
         """Latents (B, latent_dim) to images, by the averaged generator."""
         return self.ema_generator(inputs, training=training)
 
+    def call_signature(self):
+        return signature(self.ema_generator)
+
     def generate(self, n, seed=None, batch_size=256):
         """`n` images, float32 in [-1, 1], of shape `(n, *image_shape)`.
 
@@ -341,6 +383,7 @@ class GAN(Saving, keras.Model):
     def decode(self, latents, *conditions, batch_size=256):
         """Images for given latents of shape (n, latent_dim), in batches of `batch_size`."""
         latents = check_latents(latents, self.latent_dim)
+        conditions = check_conditions(conditions, len(latents), self.num_classes)
         return in_batches(self._decode_batch, latents, conditions, batch_size)
 
     # --- saving ---
@@ -438,36 +481,47 @@ def dcgan_discriminator(image_shape, width=64, num_classes=None, dtype=None):
 
 def mlp_generator(image_shape, latent_dim, widths=(256, 512, 1024), dtype=None):
     """Dense layers only: what text 001 draws as the generator."""
+    check_shape("image_shape", image_shape, "a tuple of integers >= 1")
+    check_number("latent_dim", latent_dim, low=1, integer=True)
+    check_widths("generator_widths", widths)
     latents = keras.Input((latent_dim,), name="latents")
     x = latents
     for width in widths:
         x = layers.Dense(width, dtype=dtype)(x)
         x = layers.LeakyReLU(0.2, dtype=dtype)(x)
     x = layers.Dense(math.prod(image_shape), activation="tanh", dtype="float32")(x)
-    return keras.Model(latents, layers.Reshape(image_shape, name="images")(x), name="generator")
+    x = layers.Reshape(image_shape, dtype="float32", name="images")(x)
+    return keras.Model(latents, x, name="generator")
 
 
 def mlp_discriminator(image_shape, widths=(1024, 512, 256), dropout=0.4, dtype=None):
     """Dense layers and dropout: text 001's discriminator, with logits instead of a sigmoid."""
+    check_shape("image_shape", image_shape, "a tuple of integers >= 1")
+    check_widths("discriminator_widths", widths)
+    check_number("dropout", dropout, low=0, below=1)
     images = keras.Input(image_shape, name="images")
     x = layers.Flatten(dtype=dtype)(images)
     for width in widths:
         x = layers.Dense(width, dtype=dtype)(x)
         x = layers.LeakyReLU(0.2, dtype=dtype)(x)
-        x = layers.Dropout(dropout, dtype=dtype)(x)
+        x = Dropout(dropout, dtype=dtype)(x)
     logits = layers.Dense(1, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name="discriminator")
 
 
 def _check_image_shape(image_shape):
     sizes, channels = (28, 32, 64), (1, 3)
-    good = len(image_shape) == 3 and image_shape[0] == image_shape[1]
-    if not good or image_shape[0] not in sizes or image_shape[2] not in channels:
-        raise ValueError(
-            f"image_shape: got {tuple(image_shape)}, accepted is (size, size, channels) with size "
-            f"in {sizes} and channels in {channels}."
-        )
-    return image_shape[0], image_shape[2]
+    accepted = f"(size, size, channels) with size in {sizes} and channels in {channels}"
+    height, width, n_channels = check_shape("image_shape", image_shape, accepted, rank=3)
+    if height != width or height not in sizes or n_channels not in channels:
+        raise ValueError(f"image_shape: got {tuple(image_shape)}, accepted is {accepted}.")
+    return height, n_channels
+
+
+def _check_sizes(latent_dim, generator_width, discriminator_width):
+    check_number("latent_dim", latent_dim, low=1, integer=True)
+    check_number("generator_width", generator_width, low=4, integer=True)  # it is halved twice
+    check_number("discriminator_width", discriminator_width, low=1, integer=True)
 
 
 # --- ready-made models ---
@@ -496,6 +550,7 @@ class DCGAN(GAN):
         dtype=None,
         **kwargs,
     ):
+        _check_sizes(latent_dim, generator_width, discriminator_width)
         super().__init__(
             generator or dcgan_generator(image_shape, latent_dim, generator_width, dtype=dtype),
             discriminator or dcgan_discriminator(image_shape, discriminator_width, dtype=dtype),
@@ -567,7 +622,9 @@ class ConditionalGAN(GAN):
         dtype=None,
         **kwargs,
     ):
-        check_number("num_classes", num_classes, low=1, integer=True)
+        num_classes = check_number("num_classes", num_classes, low=1, integer=True)
+        self.num_classes = num_classes
+        _check_sizes(latent_dim, generator_width, discriminator_width)
         super().__init__(
             generator
             or dcgan_generator(image_shape, latent_dim, generator_width, num_classes, dtype),
@@ -577,11 +634,10 @@ class ConditionalGAN(GAN):
             dtype=dtype,
             **kwargs,
         )
-        self.num_classes = num_classes
 
     def unpack(self, data):
         images, labels = data
-        return images, (ops.cast(labels, "int32"),)
+        return ops.cast(images, "float32"), (ops.cast(labels, "int32"),)
 
     def generate(self, n, labels=None, seed=None, batch_size=256):
         """`n` images of the classes `labels`: one class, one for each image, or all in turn."""

@@ -17,9 +17,37 @@ def check_number(name, value, low, below=float("inf"), integer=False):
     return value.item() if isinstance(value, np.generic) else value
 
 
+def check_sizes(**sizes):
+    """A ValueError unless all of them are integers >= 1."""
+    for name, value in sizes.items():
+        check_number(name, value, low=1, integer=True)
+
+
+def check_widths(name, widths):
+    """A ValueError unless `widths` holds integers >= 1."""
+    if not isinstance(widths, tuple | list):
+        raise ValueError(f"{name}: got {widths!r}, accepted is a tuple of integers >= 1.")
+    for i, width in enumerate(widths):
+        check_number(f"{name}[{i}]", width, low=1, integer=True)
+
+
+def check_seed(seed):
+    """`seed` if it is None or an integer that a generator of random numbers takes whole."""
+    return seed if seed is None else check_number("seed", seed, 0, below=2**32, integer=True)
+
+
+def check_functional(name, network):
+    """A ValueError unless `network` is a Keras model that knows its inputs."""
+    if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
+        raise ValueError(
+            f"{name}: got {network!r:.80}, accepted is a keras.Model with known inputs: a "
+            "Functional one, or a Sequential one that begins with an Input."
+        )
+
+
 def check_choice(name, value, choices):
-    """`value` if it is one of `choices`, otherwise a ValueError that names the argument."""
-    if value not in choices:
+    """`value` if it is one of `choices`, strings; otherwise a ValueError."""
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: got {value!r}, accepted are {', '.join(choices)}.")
     return value
 
@@ -28,16 +56,16 @@ def check_images(name, images, image_shape):
     """`images`, unless they are not floats of `image_shape` in [-1, 1].
 
     Raises:
-        ValueError: wrong shape, integer type, NaN, or values outside [-1, 1].
+        ValueError: no array, wrong shape, integer type, NaN, or values outside [-1, 1].
     """
     accepted = f"accepted are floats in [-1, 1] of shape (B, {', '.join(map(str, image_shape))})"
+    if not isinstance(images, np.ndarray | tf.Tensor):
+        raise ValueError(f"{name}: got a {type(images).__name__}, {accepted}.")
     shape, dtype = tuple(images.shape), tf.as_dtype(images.dtype)
-    if shape[1:] != tuple(image_shape):
+    if len(shape) == 0 or shape[1:] != tuple(image_shape):
         raise ValueError(f"{name}: got shape {shape}, {accepted}.")
     if not dtype.is_floating:
         raise ValueError(f"{name}: got {dtype.name}, {accepted}; try images / 127.5 - 1.")
-    if isinstance(images, tf.TensorSpec):
-        return images
     if len(images) == 0:
         raise ValueError(f"{name}: got no images at all, {accepted}.")
     low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
@@ -46,53 +74,207 @@ def check_images(name, images, image_shape):
     return images
 
 
+def as_images(name, images, image_shape):
+    """`check_images` of anything that NumPy can make an array of; float32."""
+    try:
+        images = np.asarray(images)
+    except ValueError:  # rows of different length
+        raise ValueError(f"{name}: got rows of different length, accepted is an array.") from None
+    return check_images(name, images, image_shape).astype("float32")
+
+
+def check_shape(name, shape, accepted, rank=None):
+    """`shape` as a tuple of integers >= 1, `rank` of them; otherwise a ValueError."""
+    try:
+        shape = tuple(shape)
+        if not shape or rank not in (None, len(shape)):
+            raise ValueError
+        return tuple(check_number(name, side, low=1, integer=True) for side in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: got {shape!r}, accepted is {accepted}.") from None
+
+
+def check_numbers(name, array, accepted):
+    """`array` as float32, all of it finite, otherwise a ValueError."""
+    try:
+        array = np.asarray(array)
+        if array.dtype.kind not in "fiu":
+            raise ValueError
+        with np.errstate(over="ignore"):  # what is too large becomes infinity
+            array = array.astype("float32")
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: got {array!r:.80}, {accepted}.") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: got NaN or infinity, {accepted}.")
+    return array
+
+
 def check_latents(latents, latent_dim):
     """`latents` as a float32 array (n, latent_dim), or a ValueError."""
-    latents = np.asarray(latents, "float32")
-    if latents.shape[1:] != (latent_dim,):
-        raise ValueError(f"latents: got shape {latents.shape}, accepted is (n, {latent_dim}).")
+    accepted = f"accepted are finite numbers of shape (n, {latent_dim}) with n >= 1"
+    latents = check_numbers("latents", latents, accepted)
+    if latents.shape[1:] != (latent_dim,) or len(latents) == 0:
+        raise ValueError(f"latents: got shape {latents.shape}, {accepted}.")
     return latents
 
 
-def check_labels(labels, n, num_classes):
+def check_labels(labels, n, num_classes, name="labels"):
     """Labels (n,), int32: of one class, of one class each, or by default of all classes in turn.
 
     Raises:
         ValueError: they are not integers in [0, num_classes), or not `n`.
     """
-    labels = np.arange(n) % num_classes if labels is None else np.asarray(labels)
-    if labels.ndim == 0:
-        labels = np.full(n, labels)
-    good = labels.shape == (n,) and np.issubdtype(labels.dtype, np.integer)
-    if not good or labels.min() < 0 or labels.max() >= num_classes:
+    try:
+        array = np.arange(n) % num_classes if labels is None else np.asarray(labels)
+    except ValueError:  # rows of different length
+        array = np.zeros(0)
+    if array.ndim == 0:
+        array = np.full(n, array)
+    good = array.shape == (n,) and np.issubdtype(array.dtype, np.integer)
+    if not good or array.min() < 0 or array.max() >= num_classes:
         raise ValueError(
-            f"labels: got {labels!r}, accepted are {n} integers in [0, {num_classes})."
+            f"{name}: got {labels!r}, accepted are {n} integers in [0, {num_classes})."
         )
-    return labels.astype("int32")
+    return array.astype("int32")
 
 
-def check_data(data, image_shape, num_classes=None):
-    """Refuse training data before the first step; of a `tf.data.Dataset`, look at one batch.
+def check_conditions(conditions, n, num_classes):
+    """What comes with `n` images or latents: nothing or, with `num_classes`, checked labels."""
+    if not num_classes:
+        if conditions:
+            raise ValueError("labels: got some, accepted are none by a model without classes.")
+        return ()
+    if len(conditions) != 1 or conditions[0] is None:
+        raise ValueError(f"labels: got none, accepted are {n} integers in [0, {num_classes}).")
+    return (check_labels(*conditions, n, num_classes),)
 
-    `data` holds images, or with `num_classes` (images, labels). A Python generator cannot be looked
-    at without using it up: it passes.
+
+# --- what `fit` and `evaluate` are given ---
+
+
+def check_run(
+    check,
+    x,
+    y=None,
+    batch_size=None,
+    epochs=1,
+    *_,
+    steps_per_epoch=None,
+    steps=None,
+    validation_data=None,
+    validation_split=0.0,
+    validation_batch_size=None,
+    validation_steps=None,
+    sample_weight=None,
+    class_weight=None,
+    accepted=None,
+    _use_cached_eval_dataset=False,
+    **__,
+):
+    """Refuse bad arguments of `fit` or `evaluate` before the first step.
+
+    Args:
+        check: function (name, parts), which refuses a batch: a tuple of images or more.
+        accepted: what the data may be, in words.
+
+    The other arguments are those of `fit`. Of a `tf.data.Dataset` or `PyDataset` one batch is
+    looked at. A Python generator cannot be looked at without using it up: it passes.
     """
-    if isinstance(data, tf.data.Dataset):
-        _check_parts(data.element_spec, image_shape, num_classes)
-        batch = next(iter(data.take(1)), None)
+    if _use_cached_eval_dataset:
+        return  # `fit` calls `evaluate`, and has looked at the data
+    accepted = accepted or (
+        "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
+        "the dataset."
+    )
+    for name, value in (
+        ("batch_size", batch_size),
+        ("validation_batch_size", validation_batch_size),
+        ("steps_per_epoch", steps_per_epoch),
+        ("validation_steps", validation_steps),
+        ("steps", steps),
+    ):
+        if value is not None:
+            check_number(name, value, low=1, integer=True)
+    check_number("epochs", epochs, low=0, integer=True)
+    check_number("validation_split", validation_split, low=0, below=1)
+    for name, value in (("sample_weight", sample_weight), ("class_weight", class_weight)):
+        if value is not None:
+            raise ValueError(f"{name}: got {value!r:.80}, accepted is None: all count alike.")
+    _check_source(check, accepted, "x", x, y, steps_per_epoch or steps)
+    if validation_data is not None:
+        given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+        if not 1 <= len(given) <= 2:
+            raise ValueError(
+                f"validation_data: got {len(given)} parts, accepted are data as for x, or (x, y)."
+            )
+        _check_source(check, accepted, "validation_data", *given, steps=validation_steps)
+
+
+def _check_source(check, accepted, name, x, y=None, steps=None):
+    if x is None or isinstance(x, str | bytes | complex | int | float | dict | list | tuple | set):
+        raise ValueError(f"{name}: got a {type(x).__name__}, {accepted}")
+    if isinstance(y, str | bytes | int | float | dict | list | tuple):
+        raise ValueError(f"y: got a {type(y).__name__}, accepted is an array.")
+    if not isinstance(x, np.ndarray | tf.Tensor) and y is not None:
+        raise ValueError(
+            f"y: got a {type(y).__name__}, accepted is None with a {type(x).__name__}, which "
+            "brings its labels."
+        )
+    if isinstance(x, tf.data.Dataset):
+        if steps is None and x.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                f"{name}: got a dataset without an end, accepted is one with steps_per_epoch (or "
+                "validation_steps, or steps)."
+            )
+        batch = next(iter(x.take(1)), None)
         if batch is None:
-            raise ValueError("x: got an empty dataset, accepted is at least one batch.")
-        _check_parts(batch, image_shape, num_classes)
-    elif isinstance(data, keras.utils.PyDataset):
-        _check_parts(data[0], image_shape, num_classes)
-    elif isinstance(data, np.ndarray | tf.Tensor | tuple | list):
-        _check_parts(data, image_shape, num_classes)
+            raise ValueError(f"{name}: got an empty dataset, accepted is at least one batch.")
+    elif isinstance(x, keras.utils.PyDataset):
+        if len(x) == 0:
+            raise ValueError(f"{name}: got an empty dataset, accepted is at least one batch.")
+        batch = x[0]
+    elif isinstance(x, np.ndarray | tf.Tensor):
+        batch = x if y is None else (x, y)
+    else:
+        return
+    check(name, tuple(batch) if isinstance(batch, tuple | list) else (batch,))
 
 
-def _check_parts(batch, image_shape, num_classes):
-    parts = batch if isinstance(batch, tuple | list) else (batch,)
-    if num_classes and len(parts) < 2:
-        raise ValueError("x: got images only, accepted are (images, labels): load(labels=True).")
-    check_images("x", parts[0], image_shape)
-    if num_classes and not isinstance(parts[1], tf.TensorSpec):
-        check_labels(np.asarray(parts[1]), len(parts[0]), num_classes)
+def check_data(x, y, image_shape, num_classes, *args, **kwargs):
+    """`check_run` for images or, with `num_classes`, (images, labels)."""
+
+    def check(name, parts):
+        if num_classes and len(parts) < 2:
+            raise ValueError(
+                f"{name}: got images only, accepted are (images, labels): load(labels=True)."
+            )
+        if len(parts) > 2:
+            raise ValueError(
+                f"{name}: got {len(parts)} parts, accepted are images or (images, labels)."
+            )
+        check_images(name, parts[0], image_shape)
+        if num_classes:
+            called = "labels" if name == "x" else f"{name}: labels"
+            check_labels(parts[1], len(parts[0]), num_classes, called)
+
+    check_run(check, x, y, *args, **kwargs)
+
+
+def check_compile(**kwargs):
+    """Refuse what `compile` would not use: the models bring their own objective and numbers."""
+    for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+        if kwargs.get(name) is not None:
+            raise ValueError(
+                f"{name}: got {kwargs[name]!r:.80}, accepted is None: the model brings its own."
+            )
+
+
+def check_metrics(metrics):
+    """The metrics as a list, empty for None: of `aigc_keras.metrics`, or a ValueError."""
+    metrics = [] if metrics is None else metrics
+    good = isinstance(metrics, list | tuple)
+    if not good or not all(isinstance(x, keras.metrics.Metric) for x in metrics):
+        raise ValueError(
+            f"metrics: got {metrics!r:.80}, accepted is a list of metrics of aigc_keras.metrics."
+        )
+    return list(metrics)

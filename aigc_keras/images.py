@@ -1,6 +1,7 @@
 """Pictures from files and into files: `read` and `write`, float32 (H, W, 3) in [-1, 1]."""
 
 import contextlib
+import io
 import os
 import struct
 import warnings
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from aigc_keras.shared import replaced
 
 MAX_PIXELS = 25_000_000  # 300 MB as float32
 MIN_SIDE = 16
@@ -58,9 +61,14 @@ def write(path, image):
 
     Raises ValueError for another ending, shape, type or range.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path: got {path!r}, accepted is the path of an image file.")
     if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"path: got {str(path)!r}, accepted endings are .png, .jpg, .jpeg.")
-    image = np.asarray(image)
+    try:
+        image = np.asarray(image)
+    except ValueError:  # rows of different length
+        image = np.zeros(0)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image: got shape {image.shape}, accepted is (H, W, 3).")
     accepted = "accepted are floats in [-1, 1]"
@@ -70,7 +78,12 @@ def write(path, image):
     if not (low >= -1.001 and high <= 1.001):  # so put, NaN is refused too
         raise ValueError(f"image: got values from {low:g} to {high:g}, {accepted}.")
     pixels = np.clip(np.round((image + 1.0) * 127.5), 0, 255).astype("uint8")
-    Image.fromarray(pixels).save(path, quality=95, subsampling=0)  # PNG ignores the two
+    # In memory first: Pillow does not notice when the disk is too full for a JPEG.
+    encoded = io.BytesIO()
+    format = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
+    Image.fromarray(pixels).save(encoded, format, quality=95, subsampling=0)  # PNG ignores the two
+    with replaced(path) as partial:
+        partial.write_bytes(encoded.getvalue())
 
 
 def to_rgb(image):

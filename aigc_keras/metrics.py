@@ -13,7 +13,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from aigc_keras.guards import check_images, check_number
+from aigc_keras.guards import (
+    check_functional,
+    check_images,
+    check_number,
+    check_numbers,
+    check_seed,
+)
 
 _BLOCK = 2**22  # entries of a block of distances: 32 MiB, whatever the number of samples
 
@@ -23,7 +29,10 @@ _BLOCK = 2**22  # entries of a block of distances: 32 MiB, whatever the number o
 
 def _check_rows(name, array, at_least=1):
     """`array` as finite float64 of shape (N, D) with N >= at_least."""
-    rows = np.asarray(array)
+    try:
+        rows = np.asarray(array)
+    except ValueError:  # rows of different length
+        rows = np.zeros(0)
     accepted = f"accepted are finite numbers of shape (N, D) with N >= {at_least} and D >= 1"
     if rows.dtype.kind not in "fiu":
         raise ValueError(f"{name}: got {rows.dtype}, {accepted}.")
@@ -113,6 +122,11 @@ def frechet_distance_from_moments(mean1, cov1, mean2, cov2):
         covs.append(cov)
     # tr (S1 S2)^(1/2) = tr (S1^(1/2) S2 S1^(1/2))^(1/2): symmetric, so no complex root can appear.
     values, vectors = np.linalg.eigh(covs[0])
+    if values.min() < -1e-6 * np.abs(values).max():
+        raise ValueError(
+            f"cov1: got the eigenvalue {values.min():g}, accepted is a positive semi-definite "
+            "matrix."
+        )
     root = vectors * np.sqrt(np.maximum(values, 0))
     inner = root.T @ covs[1] @ root
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh((inner + inner.T) / 2), 0)).sum()
@@ -144,6 +158,7 @@ def kernel_distance(real_features, fake_features, n_subsets=50, subset_size=1000
     real, fake = _check_pair("real_features", real_features, "fake_features", fake_features, 4)
     check_number("n_subsets", n_subsets, 2, integer=True)
     check_number("subset_size", subset_size, 2, integer=True)
+    check_seed(seed)
     smaller = min(len(real), len(fake))
     size = min(subset_size, smaller // 2)
     rng = np.random.default_rng(seed)
@@ -345,6 +360,9 @@ def bootstrap(metric, real_features, fake_features, n_resamples=20, seed=0):
     """
     real, fake = _check_pair("real_features", real_features, "fake_features", fake_features, 4)
     check_number("n_resamples", n_resamples, 2, integer=True)
+    check_seed(seed)
+    if not callable(metric):
+        raise ValueError(f"metric: got {metric!r}, accepted is a function of two arrays.")
     value = float(metric(real, fake))
     rng = np.random.default_rng(seed)
     halves = []
@@ -377,6 +395,10 @@ class Features:
     """
 
     def __init__(self, model, name, input_scale=1.0):
+        check_functional("model", model)
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name: got {name!r}, accepted is a string.")
+        input_scale = check_number("input_scale", input_scale, low=1e-6)
         shapes = [tuple(output.shape) for output in model.outputs]
         if len(shapes) != 2 or any(len(s) != 2 or s[1] is None for s in shapes):
             raise ValueError(
@@ -414,8 +436,14 @@ class Features:
         """
         if not isinstance(images, tf.data.Dataset):
             check_number("batch_size", batch_size, 1, integer=True)
+            if not isinstance(images, np.ndarray | tf.Tensor):
+                raise ValueError(
+                    f"images: got a {type(images).__name__}, accepted is an array or a dataset."
+                )
             array = images
             images = (array[i : i + batch_size] for i in range(0, len(array), batch_size))
+        elif images.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("images: got a dataset without an end, accepted is a finite one.")
         results = []
         for batch in images:
             batch = batch[0] if isinstance(batch, tuple) else batch
@@ -725,6 +753,8 @@ def evaluate_samples(fake_images, real_images, features, seed=0):
     Raises:
         ValueError: bad images, or fewer than four of a kind.
     """
+    if not isinstance(features, Features):
+        raise ValueError(f"features: got {features!r}, accepted is a Features object.")
     real, _ = real_images if isinstance(real_images, tuple) else features.extract(real_images)
     fake, _ = features.extract(fake_images)
     frechet, frechet_error = bootstrap(frechet_distance, real, fake, seed=seed)
@@ -789,12 +819,18 @@ def bits_per_character(nats, characters):
 
     The error is that of a ratio whose texts were drawn at random (Cochran 1977, eq. 2.46).
     """
+    accepted = "accepted are numbers (N,)"
+    for name, values in (("nats", nats), ("characters", characters)):
+        if check_numbers(name, values, accepted).min(initial=0) < 0:
+            raise ValueError(f"{name}: got {np.min(values)}, {accepted}, none below 0.")
     nats, characters = (np.asarray(x, "float64") for x in (nats, characters))
     if nats.shape != characters.shape or nats.ndim != 1 or len(nats) < 2:
         raise ValueError(
             f"nats, characters: got shapes {nats.shape} and {characters.shape}, accepted is (N,) "
             "twice, with N >= 2."
         )
+    if characters.sum() == 0:
+        raise ValueError("characters: got a sum of 0, accepted is at least one character.")
     bits = nats.sum() / characters.sum() / math.log(2)
     residuals = nats / math.log(2) - bits * characters
     error = residuals.std(ddof=1) / (math.sqrt(len(nats)) * characters.mean())
@@ -812,6 +848,12 @@ def ngram_overlap(texts, reference, n):
         ValueError: no text is as long as `n`.
     """
     n = check_number("n", n, low=1, integer=True)
+    for name, sequences in (("texts", texts), ("reference", reference)):
+        good = isinstance(sequences, tuple | list)
+        if not good or not all(isinstance(x, str | tuple | list) for x in sequences):
+            raise ValueError(
+                f"{name}: got {sequences!r:.80}, accepted is a list of strings or of lists."
+            )
 
     def runs(sequences):
         return (tuple(text[i : i + n]) for text in sequences for i in range(len(text) - n + 1))

@@ -11,6 +11,8 @@ import textwrap
 
 import numpy as np
 
+from aigc_keras.guards import check_number, check_numbers
+
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {
@@ -54,11 +56,36 @@ def _register_hanzi():
     fontManager.addfont(str(fonts / "NotoSansSC-Regular.otf"))
 
 
+def _check_lengths(**columns):
+    """A ValueError unless the first has items, and the others as many."""
+    first, *_ = columns
+    for name, items in columns.items():
+        if not hasattr(items, "__len__") or isinstance(items, str):
+            raise ValueError(f"{name}: got {items!r:.80}, accepted is a list or an array.")
+        if len(items) == 0 or len(items) != len(columns[first]):
+            accepted = (
+                "at least one" if name == first else f"as many as {first}, {len(columns[first])}"
+            )
+            raise ValueError(f"{name}: got {len(items)}, accepted is {accepted}.")
+
+
+def _check_points(name, points):
+    accepted = "accepted are finite numbers of shape (N, 2)"
+    points = check_numbers(name, points, accepted)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"{name}: got shape {points.shape}, {accepted}.")
+
+
 def tile(images, columns):
     """Images (N, H, W, C) in [-1, 1] as one uint8 picture (rows * H, columns * W, 3)."""
-    images = np.asarray(images, "float32")
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(f"images: got shape {images.shape}, accepted is (N, H, W, 1 or 3).")
+    columns = check_number("columns", columns, low=1, integer=True)
+    accepted = "accepted are finite floats of shape (N, H, W, 1 or 3) with N >= 1"
+    floats = check_numbers("images", images, accepted)
+    if np.asarray(images).dtype.kind != "f":
+        raise ValueError(f"images: got {np.asarray(images).dtype}, {accepted}.")
+    images = floats
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"images: got shape {images.shape}, {accepted}.")
     n, height, width, _ = images.shape
     rows = -(-n // columns)
     picture = np.full((rows * columns, height, width, 3), 255, "uint8")
@@ -79,6 +106,8 @@ def _draw(axis, images, columns):
 
 def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inches=0.8):
     """One grid of images (N, H, W, C) in [-1, 1]; `inches` is the width of one image."""
+    check_number("columns", columns, low=1, integer=True)
+    _check_lengths(images=images)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     fig, axes = figure(size=(inches * columns + (1.2 if row_labels else 0), inches * rows + 0.3))
@@ -97,6 +126,7 @@ def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inc
 
 def strip(batches, labels, columns=4, title=None, inches=2.6):
     """Several grids side by side, each with its label: stages of a training, or models."""
+    _check_lengths(batches=batches, labels=labels)
     fig, axes = figure(columns=len(batches), size=(inches, inches * 1.15))
     for axis, images, label in zip(axes[0], batches, labels, strict=True):
         _draw(axis, images, columns)
@@ -109,7 +139,15 @@ def strip(batches, labels, columns=4, title=None, inches=2.6):
 def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", title=None):
     """Training curves from one `History` (or dict of lists), or a list of them side by side."""
     histories = histories if isinstance(histories, list | tuple) else [histories]
+    _check_lengths(histories=histories, labels=histories if labels is None else labels)
     histories = [getattr(history, "history", history) for history in histories]
+    for history in histories:
+        if not isinstance(history, dict) or not history or not set(keys or ()) <= set(history):
+            known = ", ".join(history) if isinstance(history, dict) else repr(history)
+            raise ValueError(
+                f"keys: got {keys!r} for a history of {known or 'nothing'}, accepted are keys of "
+                "every history."
+            )
     fig, axes = figure(columns=len(histories), size=(6.0, 3.6), sharey=len(histories) > 1)
     for i, (axis, history) in enumerate(zip(axes[0], histories, strict=True)):
         for key in keys or history:
@@ -129,6 +167,9 @@ def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", tit
 
 def points(real, fakes, labels, limit=1.1):
     """2-D points (N, 2): each of `fakes` (orange) over `real` (grey), one panel each."""
+    _check_lengths(fakes=fakes, labels=labels)
+    for name, these in (("real", real), *((f"fakes[{i}]", x) for i, x in enumerate(fakes))):
+        _check_points(name, these)
     fig, axes = figure(columns=len(fakes), size=(3.5, 4.1))
     for axis, fake, label in zip(axes[0], fakes, labels, strict=True):
         axis.scatter(*np.asarray(real).T, s=3, color="#999999", label="real")
@@ -144,6 +185,12 @@ def latent_map(latents, labels, names):
     """Latents (N, 2), coloured by their labels (N,), the name of each class at its median."""
     import matplotlib.pyplot as plt
 
+    _check_points("latents", latents)
+    _check_lengths(latents=latents, labels=labels)
+    if np.max(labels) >= len(names):
+        raise ValueError(
+            f"names: got {len(names)}, accepted is one for each label to {np.max(labels)}."
+        )
     fig, axes = figure(size=(8.0, 7.0))
     axis = axes[0, 0]
     colors = plt.get_cmap("tab10")
@@ -158,6 +205,7 @@ def latent_map(latents, labels, names):
 
 def bars(values, errors, labels, ylabel, title=None):
     """One bar a label, with its error bar and its number."""
+    _check_lengths(values=values, errors=errors, labels=labels)
     fig, axes = figure(size=(1.5 * len(values) + 1.5, 4.2))
     axis = axes[0, 0]
     axis.bar(labels, values, yerr=errors, capsize=6)
@@ -181,6 +229,11 @@ def tokens(pieces, values, label=None, columns=76, title=None):
     from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.patches import Rectangle
 
+    _check_lengths(pieces=pieces, values=values)
+    if not all(isinstance(piece, str) for piece in pieces):
+        raise ValueError(f"pieces: got {pieces!r:.80}, accepted are strings.")
+    check_numbers("values", values, "accepted are finite numbers")
+    check_number("columns", columns, low=1, integer=True)
     boxes, x, y = [], 0, 0
     for piece, value in zip(pieces, values, strict=True):
         shown = piece.replace("\n", "↵")
@@ -214,6 +267,12 @@ def tokens(pieces, values, label=None, columns=76, title=None):
 
 def attention(weights, pieces, titles):
     """How much each piece of a text (row) looks at each (column): maps (N, T, T) side by side."""
+    _check_lengths(weights=weights, titles=titles)
+    if np.shape(weights)[1:] != (len(pieces),) * 2:
+        raise ValueError(
+            f"weights: got shape {np.shape(weights)}, accepted is (N, T, T) for the T = "
+            f"{len(pieces)} pieces."
+        )
     side = 0.27 * len(pieces) + 1.2
     fig, axes = figure(columns=len(weights), size=(side, side + 0.3))
     names = [piece.replace("\n", "↵") for piece in pieces]
@@ -232,4 +291,6 @@ def show(thing):
     """The source code of a function, method or class, highlighted: the very lines that run."""
     from IPython.display import Code
 
+    if not callable(thing):
+        raise ValueError(f"thing: got {thing!r}, accepted is a function, a method or a class.")
     return Code(textwrap.dedent(inspect.getsource(thing)), language="python")

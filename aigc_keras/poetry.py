@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from aigc_keras.guards import check_number
-from aigc_keras.text import END, CharTokenizer, check_top_p, draw, keep_top
+from aigc_keras.text import END, CharTokenizer, LanguageModel, check_top, draw, keep_top
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
 # Tang poets spoke otherwise: not all of their rhymes are rhymes still.
@@ -43,6 +43,8 @@ def rhyme(character):
     """
     from pypinyin import Style, pinyin
 
+    if not isinstance(character, str) or len(character) != 1:
+        raise ValueError(f"character: got {character!r}, accepted is one hanzi.")
     styles = (Style.INITIALS, Style.FINALS_TONE3)
     initial, final = (pinyin(character, style=s, errors="ignore") for s in styles)
     if not final or not final[0][0]:
@@ -61,6 +63,8 @@ def rhymes(a, b):
 
 def verses(poem):
     """The four verses of a quatrain, without punctuation; anything else gives None."""
+    if not isinstance(poem, str):
+        raise ValueError(f"poem: got {poem!r}, accepted is a string.")
     parts = poem.replace("\n", "").replace("，", "。").split("。")
     good = len(parts[0]) in (5, 7) and layout(len(parts[0])) == _places(poem)
     return tuple(parts[:4]) if good else None
@@ -68,7 +72,7 @@ def verses(poem):
 
 def layout(line_length):
     """A quatrain with 字 at the place of each hanzi: two lines of two verses."""
-    verse = "字" * line_length
+    verse = "字" * check_number("line_length", line_length, low=1, integer=True)
     return f"{verse}，{verse}。\n{verse}，{verse}。"
 
 
@@ -100,6 +104,11 @@ def quatrain(
     Raises:
         ValueError: an argument does not fit, or a character is not known to the model.
     """
+    if not isinstance(model, LanguageModel):
+        raise ValueError(f"model: got {model!r:.80}, accepted is a language model.")
+    for name, value in (("first_line", first_line), ("acrostic", acrostic)):
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name}: got {value!r}, accepted is a string.")
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, CharTokenizer):
         raise ValueError(f"model: has a {type(tokenizer).__name__}, accepted is a CharTokenizer.")
@@ -114,13 +123,13 @@ def quatrain(
             )
         line_length = len(first_line)
     line_length = 5 if line_length is None else line_length
-    if line_length not in (5, 7):
+    if line_length not in (5, 7) or not isinstance(line_length, int):
         raise ValueError(f"line_length: got {line_length!r}, accepted are 5 and 7.")
     if acrostic is not None and (len(acrostic) != 4 or set(acrostic) & set(MARKS)):
         raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
     if check_number("temperature", temperature, low=0) == 0:
         raise ValueError("temperature: got 0, accepted is a number > 0.")
-    check_top_p(top_p)
+    check_top(None, top_p)
     n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)
     seed = check_number("seed", seed, low=0, below=2**31, integer=True)
     form = layout(line_length)

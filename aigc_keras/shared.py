@@ -2,12 +2,17 @@
 
 import contextlib
 import copy
+import math
 import os
+import tempfile
+import warnings
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from aigc_keras.callbacks import NaNGuard
 from aigc_keras.guards import check_number
@@ -22,14 +27,17 @@ def guarded(x, callbacks, shuffle):
     """Arguments of `keras.Model.fit` that stop a run whose loss turns NaN."""
     if shuffle is None:
         shuffle = not isinstance(x, tf.data.Dataset)  # Keras warns: a dataset shuffles itself
-    return {"callbacks": [NaNGuard(), *(callbacks or [])], "shuffle": shuffle}
+    callbacks = [] if callbacks is None else callbacks
+    callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ValueError(f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback.")
+    return {"callbacks": [NaNGuard(), *callbacks], "shuffle": shuffle}
 
 
 def in_batches(function, inputs, conditions=(), batch_size=256):
     """`function(join(inputs, conditions))` as NumPy arrays, at most `batch_size` rows at a time."""
     check_number("batch_size", batch_size, low=1, integer=True)
-    if len(inputs) == 0:
-        raise ValueError("got an empty array, accepted is at least one row.")
     parts = []
     for i in range(0, len(inputs), batch_size):
         first, *others = (x[i : i + batch_size] for x in (inputs, *conditions))
@@ -39,8 +47,13 @@ def in_batches(function, inputs, conditions=(), batch_size=256):
 
 def compiled(network, function):
     """`function` of the inputs of `network` as one graph, for batches of any size."""
-    first, *others = (tf.TensorSpec(x.shape, x.dtype) for x in network.inputs)
-    return tf.function(function, input_signature=[join(first, others)])
+    return tf.function(function, input_signature=[signature(network)])
+
+
+def signature(network):
+    """What a network takes, as `tf.TensorSpec`: one, or a list where there are conditions."""
+    first, *others = (tf.TensorSpec(x.shape, x.dtype, name=x.name) for x in network.inputs)
+    return join(first, others)
 
 
 @contextlib.contextmanager
@@ -59,22 +72,95 @@ class Saving:
     """What Keras' saving leaves to a model: put this before `keras.Model`.
 
     A file is replaced only once the new one is complete, and where the random numbers stand is
-    saved with the weights.
+    saved with the weights. `export` asks for `call_signature()`: what `call` takes.
     """
+
+    def fit(self, *args, **kwargs):
+        """`keras.Model.fit`; in one of several processes, that of `aigc_keras.distribute`."""
+        if _distribute().in_several_processes(self):
+            return _distribute().fit(self, *args, **kwargs)
+        return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """`keras.Model.evaluate`; in one of several processes, that of `aigc_keras.distribute`."""
+        if _distribute().in_several_processes(self):
+            return _distribute().evaluate(self, *args, **kwargs)
+        return super().evaluate(*args, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing is left to build. Keras would add the first batches of all replicas for it,
+        which fails where one has a row more."""
+
+    def make_train_function(self, force=False):
+        _distribute().prepare(self)
+        super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        _distribute().prepare(self)
+        super().make_test_function(force)
 
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
         """`keras.Model.save`; an interruption or a full disk leaves an old file as it was."""
+        if not _distribute().is_chief(self.distribute_strategy):
+            return None  # of several processes one writes
         if not _replaceable(filepath, overwrite) or zipped is False:
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         with replaced(filepath) as partial:
-            super().save(partial, zipped=zipped, **kwargs)
+            return super().save(partial, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
         """`keras.Model.save_weights`; an interruption leaves an old file as it was."""
+        if not _distribute().is_chief(self.distribute_strategy):
+            return None
         if not _replaceable(filepath, overwrite) or max_shard_size is not None:
             return super().save_weights(filepath, overwrite, max_shard_size)
         with replaced(filepath) as partial:
-            super().save_weights(partial)
+            # HDF5 takes the process down where the disk is full: find out before.
+            variables = self._saved_variables()
+            size = sum(v.value.dtype.size * math.prod(v.shape) + 4096 for v in variables)
+            partial.write_bytes(bytes(size + 65_536))
+            return super().save_weights(partial)
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """`keras.Model.load_weights`; a file that does not fit leaves the model as it was.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is damaged, or of another model.
+        """
+        variables = self._saved_variables()
+        before = [v.numpy() for v in variables]
+        try:
+            with warnings.catch_warnings():
+                # Keras would leave such layers as they are.
+                warnings.filterwarnings("error", "Skipping nested container")
+                super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+            if str(filepath).endswith(".weights.h5") and not skip_mismatch:
+                self._check_all_used(filepath)
+        except BaseException as error:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+            if isinstance(error, FileNotFoundError) or not isinstance(error, Exception):
+                raise
+            raise ValueError(
+                f"filepath: {str(filepath)!r} is damaged or of another model, accepted are weights "
+                f"of a {type(self).__name__} with the same arguments. {error}"
+            ) from error
+
+    def _check_all_used(self, filepath):
+        """Keras does not mind what is left over in a file, such as embeddings of classes."""
+        with tempfile.TemporaryDirectory() as folder:
+            mine = Path(folder) / "mine.weights.h5"
+            keras.Model.save_weights(self, mine)
+            own, found = _arrays(mine), _arrays(filepath)
+        for part in set(own) & set(found) - {"optimizer", "discriminator_optimizer"}:
+            if own[part] != found[part]:
+                strange = sorted(own[part] ^ found[part])
+                raise ValueError(f"Only one of the two has {part}/{strange[0]}.")
+
+    def _saved_variables(self):
+        optimizers = (getattr(self, x, None) for x in ("optimizer", "discriminator_optimizer"))
+        return [*self.variables, *(v for x in optimizers if x for v in x.variables)]
 
     def _seed_states(self):
         return [v for v in self.variables if v.path.endswith("seed_generator_state")]
@@ -93,24 +179,137 @@ class Saving:
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
+    def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
+        """`keras.Model.export` of `call`, for batches of any size: it needs none of this code.
+
+        `format="onnx"` wants networks in float32.
+        """
+        if not _distribute().is_chief(self.distribute_strategy):
+            return None
+        input_signature = input_signature or [self.call_signature()]
+        return super().export(filepath, format, input_signature=input_signature, **kwargs)
+
+
+def _arrays(path):
+    """Names of the arrays in a `.weights.h5` file: a dict from each part of the model to a set."""
+    names = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            part, _, rest = name.partition("/")
+            names.setdefault(part, set()).add(rest)
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return names
+
+
+def _distribute():
+    from aigc_keras import distribute  # which imports this module
+
+    return distribute
+
 
 def _replaceable(filepath, overwrite):
     """Whether this is a file of this machine that Keras need not ask about."""
     return "://" not in str(filepath) and (overwrite or not Path(filepath).exists())
 
 
-def scaled(loss, optimizer):
-    """`loss`, a mean over the batch, as `optimizer` wants it differentiated.
+def scaled(loss, optimizer, count):
+    """`loss`, a mean over `count` rows (or tokens), as `optimizer` wants it differentiated.
 
-    float16 needs it large; and of several replicas, whose gradients are added, each has a share.
+    float16 needs it large; and of several replicas, whose gradients are added, each has the share
+    that its rows are of all rows.
     """
-    return optimizer.scale_loss(loss) / tf.distribute.get_strategy().num_replicas_in_sync
+    return optimizer.scale_loss(loss) * share(count)
+
+
+# Several replicas, each with a part of the batch: the result shall not depend on their number.
+
+
+def n_replicas():
+    """Of how many replicas the code that runs is one; 1 outside of a distributed step."""
+    if tf.distribute.in_cross_replica_context():
+        return 1
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def counts_of_replicas(count):
+    """(counts of all replicas, (n,), where this one is among them); `count` is that of this one."""
+    context = tf.distribute.get_replica_context()
+    rank = context.replica_id_in_sync_group
+    own = ops.cast(count, "int32") * tf.one_hot(rank, n_replicas(), dtype="int32")
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, own), rank
+
+
+def share(count):
+    """The share of the batch that this replica has with its `count` rows (or tokens)."""
+    if n_replicas() == 1:
+        return 1.0
+    counts, _ = counts_of_replicas(count)
+    return ops.cast(count, "float32") / ops.cast(ops.maximum(ops.sum(counts), 1), "float32")
+
+
+def draw_rows(draw, shape, seed):
+    """`draw(shape, seed=seed)`, such as `keras.random.normal`, for the rows of this replica.
+
+    All replicas are in the same state of `seed`. So each draws for the whole batch, and takes its
+    rows: what it gets does not depend on the number of replicas, and no two get the same.
+    """
+    if n_replicas() == 1:
+        return draw(shape, seed=seed)
+    counts, rank = counts_of_replicas(shape[0])
+    start = ops.sum(counts[:rank])
+    return draw((ops.sum(counts), *shape[1:]), seed=seed)[start : start + shape[0]]
+
+
+def batch_mean(x):
+    """The mean over the rows of the whole batch, whichever replicas have them."""
+    mean = ops.mean(x, axis=0)
+    if n_replicas() == 1:
+        return mean
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, mean * share(ops.shape(x)[0]))
+
+
+def all_rows(x):
+    """The whole batch of which this replica has the rows `x`."""
+    return x if n_replicas() == 1 else tf.distribute.get_replica_context().all_gather(x, axis=0)
+
+
+def own_rows(x):
+    """The rows of the whole batch `x` that belong to this replica: as many as the others have."""
+    n = n_replicas()
+    if n == 1:
+        return x
+    rank = tf.distribute.get_replica_context().replica_id_in_sync_group
+    size = ops.shape(x)[0]
+    return x[size * rank // n : size * (rank + 1) // n]
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class Dropout(keras.layers.Dropout):
+    """`keras.layers.Dropout`; several replicas drop what one would, each of its own rows."""
+
+    def call(self, inputs, training=False):
+        if not training or not self.rate or n_replicas() == 1:
+            return super().call(inputs, training=training)
+        shape = ops.shape(inputs)
+        if self.noise_shape is not None:
+            pairs = zip(self.noise_shape, shape, strict=True)
+            shape = tuple(own if size is None else size for size, own in pairs)
+
+        def draw(shape, seed):
+            ones = ops.ones(shape, inputs.dtype)
+            return keras.random.dropout(ones, self.rate, seed=seed)
+
+        return inputs * draw_rows(draw, shape, self.seed_generator)
 
 
 def update_average(average, network, momentum, step):
     """Move the weights of `average` towards those of `network`, faster in the first steps."""
-    step = keras.ops.cast(step, "float32")
-    momentum = keras.ops.minimum(momentum, step / (step + 10.0))
+    step = ops.cast(step, "float32")
+    momentum = ops.minimum(momentum, step / (step + 10.0))
     for mean, weight in zip(average.weights, network.weights, strict=True):
         mean.assign(weight + momentum * (mean - weight))
 

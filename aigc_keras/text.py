@@ -5,6 +5,7 @@ p(x) = p(x_1) p(x_2 | x_1) p(x_3 | x_1, x_2) ... Every model here gives p(next t
 and is trained on the cross-entropy of that, in nats a token.
 """
 
+import collections
 import math
 
 import keras
@@ -12,13 +13,47 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.guards import check_choice, check_number
+from aigc_keras.guards import check_choice, check_compile, check_number, check_run, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
-from aigc_keras.shared import Saving, compile_config, guarded, restored, scaled
+from aigc_keras.shared import Dropout, Saving, compile_config, guarded, restored, scaled
 
 END = 0  # stands between two texts: what a model is given first, and what it says last
 PADDING = -1  # fills rows up; neither an input that counts nor a target
 _UNICODE = 1_112_064  # characters that there could be
+
+
+def check_text(name, text):
+    """`text`, a string of characters that UTF-8 has, otherwise a ValueError."""
+    if not isinstance(text, str):
+        raise ValueError(f"{name}: got {text!r:.80}, accepted is a string.")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError(f"{name}: got {text!r:.80}, accepted are no halves of surrogate pairs.")
+    return text
+
+
+def check_texts(texts, batch_size=1):
+    """A ValueError unless `texts` is a list of strings, and `batch_size` a positive integer."""
+    check_number("batch_size", batch_size, low=1, integer=True)
+    if not isinstance(texts, list | tuple) or len(texts) == 0:
+        raise ValueError(f"texts: got {texts!r:.40}, accepted is a list of at least one string.")
+    for i, text in enumerate(texts):
+        check_text(f"texts[{i}]", text)
+
+
+def check_decodable(tokens, vocab_size):
+    """Integers (T,) in [0, vocab_size) as a list, otherwise a ValueError."""
+    try:
+        array = np.asarray(tokens)
+    except ValueError:  # rows of different length
+        array = np.zeros(1)
+    empty = array.shape == (0,)
+    good = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+    if not empty and (not good or array.min() < 0 or array.max() >= vocab_size):
+        raise ValueError(
+            f"tokens: got {tokens!r:.80}, accepted are integers (T,) in [0, {vocab_size})."
+        )
+    return array.tolist()
+
 
 # --- tokenisers (分词器): text to integers and back ---
 
@@ -34,7 +69,7 @@ class CharTokenizer:
     unknown = 1
 
     def __init__(self, characters):
-        points = sorted({ord(character) for character in characters})
+        points = sorted({ord(character) for character in check_text("characters", characters)})
         self.points = np.array(points, "uint32")
         self.characters = "".join(map(chr, points))
         self.vocab_size = len(points) + 2
@@ -47,17 +82,19 @@ class CharTokenizer:
     @classmethod
     def train(cls, texts):
         """A tokeniser that knows the characters of `texts`, a list of strings."""
+        check_texts(texts)
         return cls("".join(set().union(*texts)))
 
     def encode(self, text):
         """Tokens of a string, int32 (T,)."""
-        points = np.frombuffer(text.encode("utf-32-le"), "<u4")
+        points = np.frombuffer(check_text("text", text).encode("utf-32-le"), "<u4")
         index = np.searchsorted(self.points, points).clip(max=max(len(self.points) - 1, 0))
         known = self.points[index] == points if len(self.points) else np.zeros(len(points), bool)
         return np.where(known, index + 2, self.unknown).astype("int32")
 
     def decode(self, tokens):
         """The string; END is nothing, and an unknown character is U+FFFD."""
+        tokens = check_decodable(tokens, self.vocab_size)
         return "".join(("", "\ufffd")[t] if t < 2 else self.characters[t - 2] for t in tokens)
 
     def get_config(self):
@@ -85,7 +122,12 @@ class BPETokenizer:
         import tokenizers
 
         self.model = model
-        self.tokenizer = tokenizers.Tokenizer.from_str(model)
+        try:
+            self.tokenizer = tokenizers.Tokenizer.from_str(model)
+        except Exception as error:  # what the library raises is a plain Exception
+            raise ValueError(
+                f"model: got {model!r:.40} ({error}), accepted is the JSON of a tokenizer."
+            ) from error
         tokens = [self.tokenizer.id_to_token(i) for i in range(self.tokenizer.get_vocab_size())]
         self.vocab_size = len(tokens) + 1
         # Of the bytes of a character, all but the first are continuation bytes, 0x80 to 0xBF: those
@@ -102,6 +144,7 @@ class BPETokenizer:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
         vocab_size = check_number("vocab_size", vocab_size, low=257, integer=True)
+        check_texts(texts)
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -115,11 +158,12 @@ class BPETokenizer:
 
     def encode(self, text):
         """Tokens of a string, int32 (T,)."""
-        return np.array(self.tokenizer.encode(text).ids, "int32") + 1
+        return np.array(self.tokenizer.encode(check_text("text", text)).ids, "int32") + 1
 
     def decode(self, tokens):
         """The string; END is nothing, and bytes that are no character are U+FFFD."""
-        return self.tokenizer.decode([int(t) - 1 for t in tokens if t != END])
+        tokens = check_decodable(tokens, self.vocab_size)
+        return self.tokenizer.decode([t - 1 for t in tokens if t != END])
 
     def get_config(self):
         return {"model": self.model}
@@ -138,6 +182,8 @@ def penalize_repetition(logits, seen, repetition_penalty):
     A positive logit is divided by `repetition_penalty` >= 1 (section 4.1). A negative one is
     multiplied by it: dividing would make it likelier.
     """
+    if not tf.is_tensor(repetition_penalty):
+        check_number("repetition_penalty", repetition_penalty, low=1)
     lower = ops.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
     return ops.where(seen, lower, logits)
 
@@ -150,6 +196,7 @@ def keep_top(logits, top_k=None, top_p=None):
         top_p: then keep the fewest largest that together have probability >= top_p (Holtzman et al.
             2020, arXiv:1904.09751). Of equal logits all are kept or none.
     """
+    check_top(top_k, top_p)
     if top_k is not None and top_k < logits.shape[-1]:
         smallest = ops.top_k(logits, top_k)[0][..., -1:]
         logits = ops.where(logits < smallest, -math.inf, logits)
@@ -162,9 +209,13 @@ def keep_top(logits, top_k=None, top_p=None):
     return logits
 
 
-def check_top_p(top_p):
-    """A ValueError unless it is None or in (0, 1]."""
-    if top_p is not None and not 0 < check_number("top_p", top_p, low=0) <= 1:
+def check_top(top_k, top_p):
+    """A ValueError unless they are None, or an integer >= 1 and a number in (0, 1]."""
+    if top_k is not None:
+        check_number("top_k", top_k, low=1, integer=True)
+    if top_p is None or tf.is_tensor(top_p):  # in a graph there is nothing to look at
+        return
+    if not 0 < check_number("top_p", top_p, low=0) <= 1:
         raise ValueError(f"top_p: got {top_p}, accepted is a number in (0, 1].")
 
 
@@ -178,14 +229,6 @@ def draw(logits, seed):
     return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
 
 
-def check_texts(texts, batch_size):
-    """A ValueError unless `texts` is a list of strings, and `batch_size` a positive integer."""
-    check_number("batch_size", batch_size, low=1, integer=True)
-    good = isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
-    if not good or len(texts) == 0:
-        raise ValueError(f"texts: got {texts!r:.40}, accepted is a list of at least one string.")
-
-
 # --- the optimizer ---
 
 
@@ -194,6 +237,11 @@ def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, cl
 
     Without `steps` the rate stays where the warm-up ends. `clipnorm`: of all gradients together.
     """
+    check_number("learning_rate", learning_rate, low=0)
+    check_number("warmup_steps", warmup_steps, low=0, integer=True)
+    check_number("weight_decay", weight_decay, low=0)
+    if clipnorm is not None:
+        check_number("clipnorm", clipnorm, low=1e-6)
     if steps is not None:
         steps = check_number("steps", steps, low=warmup_steps + 1, integer=True) - warmup_steps
     rate = keras.optimizers.schedules.CosineDecay(
@@ -222,17 +270,22 @@ class LanguageModel(Saving, keras.Model):
 
     def __init__(self, tokenizer, context_length=128, seed=None, **kwargs):
         super().__init__(**kwargs)
+        if not hasattr(tokenizer, "vocab_size"):
+            raise ValueError(
+                f"tokenizer: got {tokenizer!r:.80}, accepted is a CharTokenizer or BPETokenizer."
+            )
         self.tokenizer = tokenizer
         self.context_length = check_number("context_length", context_length, low=2, integer=True)
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.perplexity = Perplexity(name="perplexity")
         self.bits_per_character = BitsPerCharacter(name="bits_per_character")
-        self._graphs = {}
+        self._graphs = collections.UserDict()  # an export looks into a dict
 
     def compile(self, optimizer=None, jit_compile=True, **kwargs):
         """Choose the optimizer; by default `adamw` without an end. XLA is faster here on a CPU."""
+        check_compile(**kwargs)
         rate = self.default_learning_rate
         optimizer = keras.optimizers.get(optimizer or adamw(learning_rate=rate))
         inner = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed_float16's loss scaling
@@ -241,6 +294,9 @@ class LanguageModel(Saving, keras.Model):
             inner.exclude_from_weight_decay(var_list=small)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         optimizer.build(self.trainable_variables)
+
+    def call_signature(self):
+        return tf.TensorSpec((None, None), "int32", name="tokens")
 
     # the data
 
@@ -260,6 +316,7 @@ class LanguageModel(Saving, keras.Model):
             ValueError: no text, or one that is too long for its row.
         """
         check_texts(texts, batch_size)
+        check_seed(seed)
         rows = [np.append(self.tokenizer.encode(text), END).astype("int32") for text in texts]
         length = self.context_length
         if packed:
@@ -316,14 +373,14 @@ class LanguageModel(Saving, keras.Model):
     def next_token_loss(self, tokens, training=False):
         """(mean over the tokens, their sum, number of tokens), nats."""
         total = ops.sum(self.token_losses(tokens, training))
-        count = ops.maximum(ops.sum(ops.cast(tokens[:, 1:] != PADDING, "float32")), 1.0)
-        return total / count, total, count
+        count = ops.sum(ops.cast(tokens[:, 1:] != PADDING, "float32"))
+        return total / ops.maximum(count, 1.0), total, count
 
     def train_step(self, data):
         tokens = ops.cast(data, "int32")
         with tf.GradientTape() as tape:
             loss, total, count = self.next_token_loss(tokens, training=True)
-            scaled_loss = scaled(loss, self.optimizer)
+            scaled_loss = scaled(loss, self.optimizer, count)
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(tokens, loss, total, count)
@@ -349,24 +406,33 @@ class LanguageModel(Saving, keras.Model):
 
         `x`: what `windows` gives, or integers (N, T + 1) with T <= context_length.
         """
-        self.check_tokens(x)
+        self.check_tokens(x, *args, **kwargs)
         return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
 
-    def check_tokens(self, x):
+    def evaluate(self, x=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        self.check_tokens(x, *args[:2], **kwargs)
+        return super().evaluate(x, *args, **kwargs)
+
+    def check_tokens(self, x, *args, **kwargs):
+        """`check_run` for rows of tokens."""
         accepted = (
             f"accepted are integers (N, T) with 2 <= T <= {self.context_length + 1}, each in "
             f"[{PADDING}, {self.tokenizer.vocab_size}): model.windows(texts) makes them."
         )
-        if isinstance(x, tf.data.Dataset):
-            x = next(iter(x.take(1)), np.zeros(0))
-        if not isinstance(x, np.ndarray | tf.Tensor):
-            raise ValueError(f"x: got a {type(x).__name__}, {accepted}")
-        x = np.asarray(x)
-        good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
-        if not good or not 2 <= x.shape[1] <= self.context_length + 1:
-            raise ValueError(f"x: got {x.dtype} of shape {x.shape}, {accepted}")
-        if x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
-            raise ValueError(f"x: got values from {x.min()} to {x.max()}, {accepted}")
+
+        def check(name, parts):
+            if len(parts) != 1 or not isinstance(parts[0], np.ndarray | tf.Tensor):
+                kind = "tuple" if len(parts) != 1 else type(parts[0]).__name__
+                raise ValueError(f"{name}: got a {kind}, {accepted}")
+            x = np.asarray(parts[0])
+            good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
+            if not good or not 2 <= x.shape[1] <= self.context_length + 1:
+                raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {accepted}")
+            if x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
+                raise ValueError(f"{name}: got values from {x.min()} to {x.max()}, {accepted}")
+
+        check_run(check, x, *args, accepted=accepted, **kwargs)
 
     # what the model thinks of a text
 
@@ -398,8 +464,8 @@ class LanguageModel(Saving, keras.Model):
 
     def surprisal(self, text):
         """(pieces, bits): the tokens of `text` as strings, and -log2 p of each: float32 (T,)."""
-        tokens = self.encode_prompt(text)
-        if len(tokens) > self.context_length + 1:
+        tokens = self.encode_prompt(text, "text")
+        if not 1 <= len(tokens) - 1 <= self.context_length:
             raise ValueError(
                 f"text: got {len(tokens) - 1} tokens, accepted are 1 to {self.context_length} "
                 "(context_length)."
@@ -411,6 +477,7 @@ class LanguageModel(Saving, keras.Model):
         """END and the tokens of `prompt`, int32; an error calls it `name`."""
         if not isinstance(prompt, str):
             raise ValueError(f"{name}: got {prompt!r}, accepted is a string or a list of strings.")
+        check_text(name, prompt)
         tokens = self.tokenizer.encode(prompt)
         if self.tokenizer.unknown is not None and (tokens == self.tokenizer.unknown).any():
             strange = sorted({c for c, t in zip(prompt, tokens, strict=True) if t == 1})
@@ -466,9 +533,7 @@ class LanguageModel(Saving, keras.Model):
         check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
         check_number("temperature", temperature, low=0)
         check_number("repetition_penalty", repetition_penalty, low=1)
-        if top_k is not None:
-            check_number("top_k", top_k, low=1, integer=True)
-        check_top_p(top_p)
+        check_top(top_k, top_p)
         words = (stop,) if isinstance(stop, str) else stop
         if not isinstance(words, tuple | list) or not all(isinstance(w, str) and w for w in words):
             raise ValueError(f"stop: got {stop!r}, accepted are strings of at least one character.")
@@ -503,18 +568,21 @@ class LanguageModel(Saving, keras.Model):
 
     def _write(self, prompts, encoded, max_new_tokens, settings, stop, seed, stream, cache):
         """Yields the texts so far: at every token to stream, now and then to look for `stop`."""
+        # XLA compiles for each shape anew: rows that are finished fill up to a power of two.
+        size = 2 ** (len(prompts) - 1).bit_length()
         lengths = np.array([len(tokens) for tokens in encoded], "int32")
+        lengths = np.append(lengths, np.full(size - len(prompts), lengths.min()))
         total = int(lengths.max()) + max_new_tokens
         # Without its state, a model that reads one by one has to read everything again.
         context = self.context_length if cache or self.reads_prompt_at_once else total
-        tokens = np.full((len(prompts), total + context + 1), END, "int32")
-        seen = np.zeros((len(prompts), self.tokenizer.vocab_size), bool)
+        tokens = np.full((size, total + context + 1), END, "int32")
+        seen = np.zeros((size, self.tokenizer.vocab_size), bool)
         for i, given in enumerate(encoded):
             tokens[i, : len(given)] = given
             seen[i, given[1:]] = True  # without END, which must be free to come
         # A window is what the model sees: `context` tokens from `offset` on, and the next one.
         offset, position = 0, int(lengths.min()) - 1 if self.reads_prompt_at_once else 0
-        state, finished, texts = None, np.zeros(len(prompts), bool), list(prompts)
+        state, finished, texts = None, np.arange(size) >= len(prompts), list(prompts)
         loop = self._loop(settings, cache)
         if stream:
             yield texts
@@ -650,7 +718,7 @@ def dropout_layer(rate, seed, policy):
     After Gal and Ghahramani 2016, arXiv:1512.05287. It takes context_length times fewer random
     numbers, which cost a CPU nearly half of the training time.
     """
-    return layers.Dropout(rate, noise_shape=(None, 1, None), seed=seed, **policy)
+    return Dropout(rate, noise_shape=(None, 1, None), seed=seed, **policy)
 
 
 # --- counting ---
@@ -684,6 +752,7 @@ class NGram(LanguageModel):
 
     def compile(self, **kwargs):
         """Nothing to choose: counting needs no optimizer, and no graph."""
+        check_compile(**kwargs)
         keras.Model.compile(self, optimizer=None, run_eagerly=True, jit_compile=False)
 
     def fit(self, x=None, *args, epochs=1, **kwargs):
@@ -929,6 +998,9 @@ class Recurrent(layers.Layer):
         states = recur(self.function, from_input, kernel, self.initial_state(ops.shape(x)[0]))
         return ops.transpose(states[0], (1, 0, 2))
 
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.units)
+
     def step(self, x, state):
         """One token, (B, width), and the state after it."""
         kernel, recurrent_kernel, bias = (
@@ -1016,6 +1088,8 @@ class RNNLanguageModel(LanguageModel):
 
 # --- attention ---
 
+POSITIONS = ("rotary", "learned")
+
 
 def rotate(x, positions):
     """Rotary positions (Su et al. 2021, arXiv:2104.09864, eq. 34) of (B, heads, T, width).
@@ -1042,10 +1116,17 @@ class CausalSelfAttention(layers.Layer):
 
     def __init__(self, num_heads, positions="rotary", output_std=0.02, **kwargs):
         super().__init__(**kwargs)
-        self.num_heads, self.positions, self.output_std = num_heads, positions, output_std
+        self.num_heads = check_number("num_heads", num_heads, low=1, integer=True)
+        self.positions = check_choice("positions", positions, POSITIONS)
+        self.output_std = output_std
 
     def build(self, shape):
         width, policy = shape[-1], {"dtype": self.dtype_policy}
+        if width % (2 * self.num_heads):
+            raise ValueError(
+                f"num_heads: got {self.num_heads}, accepted is one of which twice as many divide "
+                f"the width, {width}."
+            )
         normal = keras.initializers.RandomNormal
         self.qkv = layers.Dense(3 * width, kernel_initializer=normal(stddev=0.02), **policy)
         self.out = layers.Dense(width, kernel_initializer=normal(stddev=self.output_std), **policy)
@@ -1095,8 +1176,10 @@ class TransformerBlock(layers.Layer):
         self, num_heads, dropout=0.0, positions="rotary", output_std=0.02, seed=None, **kwargs
     ):
         super().__init__(**kwargs)
-        self.num_heads, self.dropout, self.seed = num_heads, dropout, seed
-        self.positions, self.output_std = positions, output_std
+        self.num_heads = check_number("num_heads", num_heads, low=1, integer=True)
+        self.dropout = check_number("dropout", dropout, low=0, below=1)
+        self.positions = check_choice("positions", positions, POSITIONS)
+        self.output_std, self.seed = output_std, check_seed(seed)
 
     def build(self, shape):
         width, policy = shape[-1], {"dtype": self.dtype_policy}
@@ -1158,7 +1241,7 @@ class GPT(LanguageModel):
         self.num_layers = check_number("num_layers", num_layers, low=1, integer=True)
         self.num_heads = check_number("num_heads", num_heads, low=1, integer=True)
         self.dropout = check_number("dropout", dropout, low=0, below=1)
-        self.positions = check_choice("positions", positions, ("rotary", "learned"))
+        self.positions = check_choice("positions", positions, POSITIONS)
         if width % (2 * num_heads):
             raise ValueError(
                 f"width: got {width}, accepted are multiples of 2 x num_heads, {2 * num_heads}."
@@ -1212,7 +1295,7 @@ class GPT(LanguageModel):
 
     def attention(self, text):
         """How much each position of END and `text` looks at each: (layers, heads, T, T)."""
-        tokens = self.encode_prompt(text)[None]
+        tokens = self.encode_prompt(text, "text")[None]
         if tokens.shape[1] > self.context_length:
             raise ValueError(
                 f"text: got {tokens.shape[1]} tokens with END, accepted are at most "

@@ -13,22 +13,33 @@ import tensorflow as tf
 from keras import layers, ops
 
 from aigc_keras.guards import (
+    as_images,
     check_choice,
+    check_compile,
+    check_conditions,
     check_data,
-    check_images,
+    check_functional,
     check_labels,
     check_latents,
+    check_metrics,
     check_number,
+    check_numbers,
+    check_seed,
+    check_shape,
+    check_sizes,
 )
 from aigc_keras.shared import (
     Saving,
+    batch_mean,
     compile_config,
     compiled,
+    draw_rows,
     guarded,
     in_batches,
     join,
     restored,
     scaled,
+    signature,
 )
 
 # --- likelihoods: (images, outputs of the decoder, log_scale) -> log p(x|z), (B,), nats ---
@@ -75,6 +86,7 @@ def conv_encoder(image_shape, latent_dim, width=16, hidden=256, num_classes=None
         hidden: units of the dense layer.
         num_classes: with it, the network takes (images, labels).
     """
+    check_sizes(latent_dim=latent_dim, width=width, hidden=hidden)
     images = keras.Input(image_shape, name="images")
     inputs, x = images, images
     for i in range(_n_halvings(image_shape)):
@@ -126,6 +138,7 @@ def conv_decoder(
 
 def code_encoder(image_shape, width=32, code_channels=8, dtype=None):
     """Convolutions only: an image to a code (height / 4, width / 4, code_channels)."""
+    check_sizes(width=width, code_channels=code_channels)
     _n_halvings(image_shape)
     images = x = keras.Input(image_shape, name="images")
     for i in range(2):
@@ -151,6 +164,7 @@ def code_decoder(image_shape, width=32, code_channels=8, dtype=None):
 
 def check_network(name, network, takes, gives):
     """A ValueError unless `network` turns tensors of the shapes `takes` into those of `gives`."""
+    check_functional(name, network)
     found = [[tuple(x.shape[1:]) for x in side] for side in (network.inputs, network.outputs)]
     if found != [takes, gives]:
         raise ValueError(
@@ -160,12 +174,10 @@ def check_network(name, network, takes, gives):
 
 def _n_halvings(image_shape):
     """How often the sides can be halved: at least twice, and on while both are even and over 8."""
-    good = len(image_shape) == 3 and image_shape[2] in (1, 3)
-    if not good or any(side < 4 or side % 4 for side in image_shape[:2]):
-        raise ValueError(
-            f"image_shape: got {tuple(image_shape)}, accepted is (height, width, channels) with "
-            "sides divisible by 4 and channels 1 or 3."
-        )
+    accepted = "(height, width, channels) with sides divisible by 4 and channels 1 or 3"
+    *sides, channels = check_shape("image_shape", image_shape, accepted, rank=3)
+    if channels not in (1, 3) or any(side % 4 for side in sides):
+        raise ValueError(f"image_shape: got {tuple(image_shape)}, accepted is {accepted}.")
     n, sides = 2, [side // 4 for side in image_shape[:2]]
     while all(side > 8 and side % 2 == 0 for side in sides):
         n, sides = n + 1, [side // 2 for side in sides]
@@ -217,7 +229,8 @@ class VAE(Saving, keras.Model):
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
-        self.image_shape = tuple(image_shape)
+        accepted = "(height, width, channels)"
+        self.image_shape = check_shape("image_shape", image_shape, accepted, rank=3)
         self.latent_dim = check_number("latent_dim", latent_dim, low=1, integer=True)
         self.beta = check_number("beta", beta, low=0)
         self.warmup_steps = check_number("warmup_steps", warmup_steps, low=0, integer=True)
@@ -235,7 +248,7 @@ class VAE(Saving, keras.Model):
         self.log_scale = None
         if likelihood == "gaussian":
             self.log_scale = self.add_weight((), "zeros", name="log_scale", dtype="float32")
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         names = ("loss", "negative_elbo", "reconstruction_loss", "kl_divergence")
         self.trackers = [keras.metrics.Mean(name=name) for name in names]
@@ -262,10 +275,11 @@ class VAE(Saving, keras.Model):
             jit_compile: XLA; off by default, because `make bench` finds neither faster on two
                 cores, and XLA compiles again for a short last batch.
         """
+        check_compile(**kwargs)
+        self.evaluation_metrics = check_metrics(metrics)
         super().compile(
             optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
         )
-        self.evaluation_metrics = list(metrics or [])
         self.optimizer.build(self.trainable_variables)
 
     # --- the objective ---
@@ -281,7 +295,7 @@ class VAE(Saving, keras.Model):
     def reparameterise(self, mean, log_variance, noise=None):
         """Latents z = mean + sigma * noise: a sample through which gradients flow."""
         if noise is None:
-            noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            noise = draw_rows(keras.random.normal, ops.shape(mean), self.seed_generator)
         return mean + ops.exp(0.5 * log_variance) * noise
 
     def elbo_terms(self, images, conditions=(), training=False):
@@ -294,7 +308,8 @@ class VAE(Saving, keras.Model):
 
     def objective(self, log_likelihood, kl, beta):
         """-E[log p(x|z)] + beta * KL, where a dimension's KL counts as at least `free_bits`."""
-        kl = ops.maximum(ops.mean(kl, axis=0), self.free_bits)
+        kl = batch_mean(kl) if self.free_bits else ops.mean(kl, axis=0)
+        kl = ops.maximum(kl, self.free_bits)
         return -ops.mean(log_likelihood) + beta * ops.sum(kl)
 
     def warm_beta(self):
@@ -311,7 +326,7 @@ class VAE(Saving, keras.Model):
         with tf.GradientTape() as tape:
             log_likelihood, kl = self.elbo_terms(images, conditions, training=True)
             loss = self.objective(log_likelihood, kl, self.warm_beta())
-            scaled_loss = scaled(loss, self.optimizer)
+            scaled_loss = scaled(loss, self.optimizer, ops.shape(images)[0])
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(loss, log_likelihood, kl)
@@ -321,9 +336,8 @@ class VAE(Saving, keras.Model):
         log_likelihood, kl = self.elbo_terms(images, conditions)
         results = self.track(self.objective(log_likelihood, kl, self.beta), log_likelihood, kl)
         if self.evaluation_metrics:
-            noise = keras.random.normal(
-                (ops.shape(images)[0], self.latent_dim), seed=self.seed_generator
-            )
+            shape = ops.shape(images)[0], self.latent_dim
+            noise = draw_rows(keras.random.normal, shape, self.seed_generator)
             samples = self.to_images(self.decoder(join(noise, conditions), training=False))
         for metric in self.evaluation_metrics:
             metric.update_state(images, samples)
@@ -332,12 +346,18 @@ class VAE(Saving, keras.Model):
 
     def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x if y is None else (x, y), self.image_shape, self.num_classes)
+        check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
         return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        check_data(x, y, self.image_shape, self.num_classes, *args[:1], **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""
-        return (data[0] if isinstance(data, tuple | list) else data), ()
+        images = data[0] if isinstance(data, tuple | list) else data
+        return ops.cast(images, "float32"), ()
 
     def track(self, loss, log_likelihood, kl):
         kl = ops.sum(kl, axis=1)
@@ -363,28 +383,25 @@ class VAE(Saving, keras.Model):
         mean, _ = self.encoder(join(images, conditions), training=training)
         return self.to_images(self.decoder(join(mean, conditions), training=training))
 
+    def call_signature(self):
+        return signature(self.encoder)
+
     def to_images(self, outputs):
         """The mean image in [-1, 1] that the decoder's outputs describe."""
         if self.likelihood == "bernoulli":
             return ops.tanh(0.5 * outputs)  # 2 * sigmoid(logit) - 1
         return ops.clip(outputs, -1.0, 1.0)
 
-    def check_conditions(self, n, conditions):
-        """The conditions of `n` images, checked: none here, labels in a `ConditionalVAE`."""
-        if conditions:
-            raise ValueError(f"labels: got some, accepted are none by a {type(self).__name__}.")
-        return ()
-
     def encode(self, images, *conditions, batch_size=256):
         """(mean, log_variance) of q(z|x), each (n, latent_dim), for images in [-1, 1]."""
-        images = check_images("images", np.asarray(images), self.image_shape).astype("float32")
-        conditions = self.check_conditions(len(images), conditions)
+        images = as_images("images", images, self.image_shape)
+        conditions = check_conditions(conditions, len(images), self.num_classes)
         return in_batches(self._encode_batch, images, conditions, batch_size)
 
     def decode(self, latents, *conditions, batch_size=256):
         """Images in [-1, 1], (n, *image_shape), for latents (n, latent_dim)."""
         latents = check_latents(latents, self.latent_dim)
-        conditions = self.check_conditions(len(latents), conditions)
+        conditions = check_conditions(conditions, len(latents), self.num_classes)
         return in_batches(self._decode_batch, latents, conditions, batch_size)
 
     def reconstruct(self, images, *conditions, batch_size=256):
@@ -402,14 +419,16 @@ class VAE(Saving, keras.Model):
 
     def sample_latents(self, n, seed=None):
         """Latents z ~ N(0, I) of shape (n, latent_dim)."""
-        seed = self.seed_generator if seed is None else seed
+        seed = self.seed_generator if seed is None else check_seed(seed)
         return keras.random.normal((n, self.latent_dim), seed=seed).numpy()
 
     def interpolate(self, start, end, *conditions, n=8, method="spherical"):
         """Images on the way from each image of `start` to that of `end`: (B, n, *image_shape)."""
         ends = (self.encode(images, *conditions)[0] for images in (start, end))
         path = interpolate_latents(*ends, n, method)
-        conditions = [np.repeat(x, n) for x in self.check_conditions(len(path), conditions)]
+        conditions = [
+            np.repeat(x, n) for x in check_conditions(conditions, len(path), self.num_classes)
+        ]
         images = self.decode(path.reshape(-1, self.latent_dim), *conditions)
         return images.reshape(len(path), n, *self.image_shape)
 
@@ -423,8 +442,10 @@ class VAE(Saving, keras.Model):
         n_samples = check_number("n_samples", n_samples, low=1, integer=True)
         means, log_variances = self.encode(images, *conditions, batch_size=batch_size)
         images = np.asarray(images, "float32")
-        conditions = self.check_conditions(len(images), conditions)
-        generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
+        conditions = check_conditions(conditions, len(images), self.num_classes)
+        generator = (
+            self.seed_generator if seed is None else keras.random.SeedGenerator(check_seed(seed))
+        )
         results = []
         for i in range(0, len(images), batch_size):
             batch = [x[i : i + batch_size] for x in (images, means, log_variances, *conditions)]
@@ -449,6 +470,7 @@ class VAE(Saving, keras.Model):
         A dimension is active if the mean of q(z|x) has a variance above `threshold` over the images
         (Burda et al. 2016, section 5.2). If none is, the posterior has collapsed.
         """
+        threshold = check_number("threshold", threshold, low=0)
         mean, _ = self.encode(images, *conditions)
         return mean.var(axis=0) > threshold
 
@@ -487,6 +509,11 @@ def interpolate_latents(start, end, n, method="spherical"):
     """
     n = check_number("n", n, low=2, integer=True)
     check_choice("method", method, ("spherical", "linear"))
+    accepted = "accepted are finite numbers of shape (B, latent_dim)"
+    for name, latents in (("start", start), ("end", end)):
+        shape = check_numbers(name, latents, accepted).shape
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"{name}: got shape {shape}, {accepted}.")
     if np.shape(start) != np.shape(end):
         raise ValueError(
             f"end: got shape {np.shape(end)}, accepted is that of start, {np.shape(start)}."
@@ -526,14 +553,7 @@ class ConditionalVAE(VAE):
 
     def unpack(self, data):
         images, labels = data
-        return images, (ops.cast(labels, "int32"),)
-
-    def check_conditions(self, n, conditions):
-        if len(conditions) != 1 or conditions[0] is None:
-            raise ValueError(
-                f"labels: got none, accepted are {n} integers in [0, {self.num_classes})."
-            )
-        return (check_labels(*conditions, n, self.num_classes),)
+        return ops.cast(images, "float32"), (ops.cast(labels, "int32"),)
 
     def generate(self, n, labels=None, seed=None, batch_size=256):
         """`n` images of the classes `labels`: one class, one for each image, or all in turn."""
@@ -578,14 +598,15 @@ class DenoisingAutoencoder(Saving, keras.Model):
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
-        self.image_shape = tuple(image_shape)
-        self.noise_std = check_number("noise_std", noise_std, low=0)
         self.encoder = encoder or code_encoder(image_shape, width, code_channels, dtype)
         self.decoder = decoder or code_decoder(image_shape, width, code_channels, dtype)
+        self.image_shape = tuple(image_shape)
+        self.noise_std = check_number("noise_std", noise_std, low=0)
+        check_functional("encoder", self.encoder)
         code = tuple(self.encoder.outputs[0].shape[1:])
         check_network("encoder", self.encoder, [self.image_shape], [code])
         check_network("decoder", self.decoder, [code], [self.image_shape])
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.built = True
@@ -593,6 +614,7 @@ class DenoisingAutoencoder(Saving, keras.Model):
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Choose the optimizer; by default Adam, 1e-3, without XLA."""
+        check_compile(**kwargs)
         super().compile(
             optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
         )
@@ -600,8 +622,8 @@ class DenoisingAutoencoder(Saving, keras.Model):
 
     def corrupt(self, images, seed=None):
         """The images with Gaussian noise; deliberately not clipped to [-1, 1]."""
-        seed = self.seed_generator if seed is None else seed
-        return images + self.noise_std * keras.random.normal(ops.shape(images), seed=seed)
+        seed = self.seed_generator if seed is None else check_seed(seed)
+        return images + self.noise_std * draw_rows(keras.random.normal, ops.shape(images), seed)
 
     def denoising_loss(self, images, denoised):
         """Mean squared error of a pixel; its square root has the unit of `noise_std`."""
@@ -611,7 +633,7 @@ class DenoisingAutoencoder(Saving, keras.Model):
         images = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.denoising_loss(images, self(self.corrupt(images), training=True))
-            scaled_loss = scaled(loss, self.optimizer)
+            scaled_loss = scaled(loss, self.optimizer, ops.shape(images)[0])
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self.track(loss, images)
@@ -620,14 +642,19 @@ class DenoisingAutoencoder(Saving, keras.Model):
         images = self.unpack(data)
         return self.track(self.denoising_loss(images, self(self.corrupt(images))), images)
 
-    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
+    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, self.image_shape)
-        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
+        check_data(x, y, self.image_shape, None, *args, **kwargs)
+        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data."""
+        check_data(x, y, self.image_shape, None, *args[:1], **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """The images of a batch; labels that came along are not used."""
-        return data[0] if isinstance(data, tuple | list) else data
+        return ops.cast(data[0] if isinstance(data, tuple | list) else data, "float32")
 
     def track(self, loss, images):
         self.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
@@ -641,13 +668,15 @@ class DenoisingAutoencoder(Saving, keras.Model):
         """The clean images that noisy images (B, H, W, C) come from, as far as one can tell."""
         return self.decoder(self.encoder(inputs, training=training), training=training)
 
+    def call_signature(self):
+        return signature(self.encoder)
+
     def denoise(self, images, batch_size=256):
         """Clean images, float32, for noisy ones (n, *image_shape) of any range."""
-        images = np.asarray(images, "float32")
-        if images.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"images: got shape {images.shape}, accepted is (n, {self.image_shape})."
-            )
+        accepted = f"accepted are finite numbers of shape (n, {self.image_shape}) with n >= 1"
+        images = check_numbers("images", images, accepted)
+        if images.shape[1:] != self.image_shape or len(images) == 0:
+            raise ValueError(f"images: got shape {images.shape}, {accepted}.")
         return in_batches(self._denoise_batch, images, batch_size=batch_size)
 
     def get_config(self):

@@ -1,9 +1,12 @@
-"""How fast do the models train on this machine, and with which settings? Run by `make bench`.
+"""How fast do the models train and generate on this machine, and what limits them? `make bench`.
 
-All settings are measured in turn, again and again, so that a slow minute of the machine hits all of
-them alike. With `--race SECONDS` it runs the races of `races.py` instead: how good do the models
-get in the same training time? Prints tables and puts the numbers into its own part of
-`data/benchmarks.json`.
+All rows are measured in turn, round after round, so that a slow minute of the machine hits all of
+them alike; a ratio is the median of the ratios within the rounds. Prints tables, and writes them to
+`README.md` beside this file and the numbers to `data/benchmarks.json`.
+
+With `--curves` it measures instead what a step costs as batch, resolution, parameters and context
+grow. With `--race SECONDS` it runs the races of `races.py`: how good do the models get in the same
+training time? Each has its own part of `data/benchmarks.json`.
 
 The rows of PyTorch need torch, and one of them transformers, which the course does not install: set
 the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
@@ -12,13 +15,13 @@ the environment variable TORCH_PYTHON to a Python interpreter that has them, for
 
 import argparse
 import functools
+import gc
 import importlib.util
 import itertools
 import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,176 +32,38 @@ from pathlib import Path
 import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 
 # isort: split
+import cases
+import curves
+import flops
 import keras
 import keras_models
 import numpy as np
+import profiling
 import tensorflow as tf
-from races import RACES, fit_for, kjv_tokenizer
-from style_loops import PlainLoop, content_and_style
+from cases import CASES, SEED
+from races import RACES
 
-OUTPUT = Path(__file__).resolve().parents[2] / "data" / "benchmarks.json"
-SEED = 0
-CONTEXT_LENGTH = 128  # of the language models, by default
-
-
-@dataclass(frozen=True)
-class Model:
-    """A line of the table of models: how it is built and what it trains on."""
-
-    name: str
-    build: object  # function of keyword arguments
-    dataset: str
-    split: str  # whole batches only: XLA would compile the short last one separately
-    batch_size: int
-    compile: dict = field(default_factory=dict)
-    labels: bool = False  # trains on (images, labels)
-    torch: str = ""  # its name in `torch_models.py`, if it is there
-    plain: object = None  # function that builds it of keras.layers, if there is one
-
-    unit, units_a_step = "steps", 1  # what is counted
-
-    def data(self):
-        return ak.datasets.load(
-            self.dataset, self.split, self.batch_size, seed=SEED, labels=self.labels
-        )
-
-
-@dataclass(frozen=True)
-class TextModel(Model):
-    """All batches of `windows` are whole: rows of padding fill the last one up."""
-
-    transformers: str = ""  # name in `torch_models.py` of transformers' model that is as large
-
-    unit = "tokens"
-
-    @property
-    def units_a_step(self):
-        return self.batch_size * CONTEXT_LENGTH
-
-    def data(self):
-        texts = ak.datasets.text(self.dataset, self.split)
-        return self.build().windows(texts, self.batch_size, seed=SEED)
-
-
-def ring_gan(**kwargs):
-    """As in chapter 01."""
-    widths = (128, 128)
-    return ak.gan.MLPGAN(
-        (2,),
-        latent_dim=8,
-        generator_widths=widths,
-        discriminator_widths=widths,
-        dropout=0.0,
-        **kwargs,
-    )
-
-
-def dcgan(**kwargs):
-    return ak.gan.DCGAN((28, 28, 1), **kwargs)
-
-
-def mlpgan(**kwargs):
-    return ak.gan.MLPGAN((28, 28, 1), **kwargs)
-
-
-def vae(**kwargs):
-    return ak.vae.VAE((28, 28, 1), latent_dim=16, **kwargs)
-
-
-def diffusion(**kwargs):
-    """The network of the checkpoint, without a learned variance."""
-    return ak.diffusion.DiffusionModel(
-        (28, 28, 1), num_classes=10, widths=(32, 96), blocks=1, **kwargs
-    )
-
-
-def latent_diffusion(**kwargs):
-    """Its autoencoder, untrained, is float32 in every precision."""
-    autoencoder = ak.diffusion.latent_autoencoder((28, 28, 1))
-    return ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1, **kwargs)
-
-
-def gpt(**kwargs):
-    """The network of the checkpoint "gpt_kjv", without dropout."""
-    return ak.text.GPT(kjv_tokenizer(2048), width=192, num_layers=6, num_heads=6, **kwargs)
-
-
-def lstm(**kwargs):
-    return ak.text.RNNLanguageModel(kjv_tokenizer(1024), cell="lstm", units=384, **kwargs)
-
-
-DIFFUSION_MODELS = (
-    Model(
-        "Diffusion 28 px",
-        diffusion,
-        "fashion_mnist",
-        "train[:59968]",
-        64,
-        labels=True,
-        torch="Diffusion",
-    ),
-    Model(
-        "Latent diffusion 7 x 7 x 4",
-        latent_diffusion,
-        "fashion_mnist",
-        "train[:59968]",
-        64,
-        labels=True,
-        torch="LatentDiffusion",
-    ),
-)
-
-TEXT_MODELS = (
-    TextModel(
-        "Text: GPT",
-        gpt,
-        "kjv",
-        "train",
-        32,
-        torch="GPT",
-        plain=functools.partial(keras_models.gpt, 2048, 192, 6, 6, CONTEXT_LENGTH),
-        transformers="GPT2",
-    ),
-    TextModel(
-        "Text: LSTM",
-        lstm,
-        "kjv",
-        "train",
-        32,
-        torch="LSTM",
-        plain=functools.partial(keras_models.lstm, 1024, 384, CONTEXT_LENGTH),
-    ),
-)
-
-MODELS = (
-    Model("DCGAN 28 px", dcgan, "fashion_mnist", "train[:59968]", 64, torch="DCGAN"),
-    Model("MLPGAN 28 px", mlpgan, "fashion_mnist", "train[:59968]", 64),
-    Model("MLPGAN ring", ring_gan, "ring", "train[:19968]", 256, {"steps_per_execution": 10}),
-    Model("VAE 28 px", vae, "fashion_mnist", "train[:59968]", 64, torch="VAE"),
-    *DIFFUSION_MODELS,
-    *TEXT_MODELS,
-)
-
-SETTINGS = (  # label, arguments of the model, arguments of compile()
-    ("compile() alone", {}, {}),
-    ('Keras\' default, jit_compile="auto"', {}, {"jit_compile": "auto"}),
-    ("jit_compile=True", {}, {"jit_compile": True}),
-    ("jit_compile=False", {}, {"jit_compile": False}),
-    ("mixed_bfloat16", {"dtype": "mixed_bfloat16"}, {}),
-    ("mixed_bfloat16, jit_compile=False", {"dtype": "mixed_bfloat16"}, {"jit_compile": False}),
-)
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE.parents[1] / "data" / "benchmarks.json"
+PAGE = HERE / "README.md"
+MARKS = "<!-- written by make bench -->\n", "<!-- up to here -->"
+SKIP = 1  # steps before each measurement, after other programs had the processor
+SLOW = 20.0  # seconds: a row that has taken so long is measured in ENOUGH rounds only
+ENOUGH = 3
+MATRIX = 2048  # rows and columns of the product that gives the roof
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass
 class Row:
-    """One line of the result; the first row of a job is what the others are compared with."""
+    """One setting of one job, and its rates in units a second."""
 
     job: str
     setting: str
     measure: object = None  # function from seconds to a rate
     skipped: str = ""
     rates: list = field(default_factory=list)
-    jit_compile: bool | None = None  # of a float32 Keras row
+    seconds: float = 0.0  # that measuring has taken
 
     @property
     def median(self):
@@ -207,93 +72,207 @@ class Row:
     def numbers(self):
         if self.skipped:
             return {"job": self.job, "setting": self.setting, "skipped": self.skipped}
+        return {"job": self.job, "setting": self.setting, **spread(self.rates)}
+
+
+def spread(rates):
+    return {
+        "median": statistics.median(rates),
+        "min": min(rates),
+        "max": max(rates),
+        "repeats": rates,
+    }
+
+
+def ratio(rates, others):
+    """The median of the ratios of two lists of rates, round by round."""
+    return statistics.median(a / b for a, b in zip(rates, others, strict=False))
+
+
+# --- training ---
+
+
+@dataclass
+class Training:
+    """A line of the table of training: a case, a row for each column, and what is known of it."""
+
+    case: object
+    rows: dict  # column to Row; two columns may share one
+    flops: dict  # dtype to FLOPs of a step of ours
+    default: bool  # jit_compile of ours
+    limits: object  # function that profiles it: a sentence
+    memory: dict = field(default_factory=dict)  # column to bytes
+    roof: list = field(default_factory=list)  # rates
+    limit: str = ""
+
+    def ratio(self, column):
+        row = self.rows[column]
+        return None if row.skipped else ratio(self.rows["ours"].rates, row.rates)
+
+    def numbers(self):
+        columns = {column: row.numbers() for column, row in self.rows.items()}
+        ratios = {column: self.ratio(column) for column in self.rows if column != "ours"}
         return {
-            "job": self.job,
-            "setting": self.setting,
-            "median": self.median,
-            "min": min(self.rates),
-            "max": max(self.rates),
-            "repeats": self.rates,
+            "model": self.case.name,
+            "batch_size": self.case.batch_size,
+            "unit": f"{self.case.unit}/s",
+            "columns": columns,
+            "roof": spread(self.roof),
+            "ours_over": {**ratios, "roof": ratio(self.rows["ours"].rates, self.roof)},
+            "flops_a_step": self.flops,
+            "peak_memory_bytes": self.memory,
+            "limit": self.limit,
         }
 
 
-# --- Keras ---
+def training(case, torch):
+    """The networks of a case, not yet compiled by TensorFlow."""
+    data = case.data(case.batch_size)
+    job = f"{case.name}, batch {case.batch_size}: training {case.unit}/s"
+
+    def row(setting, network, data=data):
+        def measure(seconds):
+            timer = ak.callbacks.TimeLimit(seconds, skip=SKIP)
+            cases.fit(network, data, timer)
+            return case.units_a_step * timer.steps / timer.seconds
+
+        return Row(job, f"{setting}, XLA {'on' if network.jit_compile else 'off'}", measure)
+
+    def ours(setting, dtype=None, **kwargs):
+        network = case.build(**({"dtype": dtype} if dtype else {}))
+        network.compile(**kwargs)
+        return network, row(setting, network)
+
+    network, first = ours("ours: compile() alone")
+    counted = flops.training_flops(network, cases.noise(network, case.batch_size))
+    other = not network.jit_compile
+    rows = {"ours": first, "ours, other XLA": ours("ours", jit_compile=other)[1]}
+    xla = rows["ours, other XLA" if other else "ours"]
+    if case.plain:
+        pairs = data.map(keras_models.pairs)
+        keras_default, keras_xla = case.plain(), case.plain(jit_compile=True)
+        rows["keras"] = row("keras.layers at their defaults", keras_default, pairs)
+        rows["keras, XLA"] = row("keras.layers", keras_xla, pairs)
+    else:
+        same = network.jit_compile == auto_jit_compile(network) and "bfloat16" not in counted
+        rows["keras"] = (
+            first if same else ours('float32, jit_compile="auto"', "float32", jit_compile="auto")[1]
+        )
+        rows["keras, XLA"] = xla
+    for precision in PRECISIONS if "bfloat16" in counted else PRECISIONS[:1]:
+        column = "torch" if precision == "float32" else "torch, bfloat16"
+        rows[column] = torch.row(
+            case.torch,
+            "train_step",
+            case.batch_size,
+            job=job,
+            precision=precision,
+            units=case.units_a_step,
+        )
+    limits = functools.partial(profiling.spent, network, data)
+    return Training(case, rows, counted, network.jit_compile, limits)
 
 
-def training_rows(model):
-    data = model.data()
-    measured = set()  # precisions with values of jit_compile
-    for label, model_arguments, compile_arguments in SETTINGS:
-        network = model.build(**model_arguments)
-        network.compile(**model.compile, **compile_arguments)
-        setting = model_arguments.get("dtype"), network.jit_compile
-        if setting in measured and isinstance(compile_arguments.get("jit_compile"), bool):
-            continue  # what "alone" or "auto" came to already
-        measured.add(setting)
-        if not isinstance(compile_arguments.get("jit_compile"), bool):
-            label += xla_in_words(network)
-        xla = None if model_arguments else network.jit_compile
-        yield training_row(model, label, network, data, xla)
-    if model.plain:
-        network = model.plain()
-        label = "keras.layers and compile() at their defaults" + xla_in_words(network)
-        yield training_row(model, label, network, data.map(keras_models.pairs))
+def auto_jit_compile(network):
+    """What Keras makes of jit_compile="auto" for a model."""
+    return network._resolve_auto_jit_compile()
 
 
-def training_row(model, label, network, data, jit_compile=None):
+def judge(line):
+    """A sentence: is the model faster with XLA, and does its default agree?"""
+    rows = line.rows["ours"], line.rows["ours, other XLA"]
+    on, off = rows if line.default else rows[::-1]
+    faster = on.median > off.median
+    fast, slow = (on, off) if faster else (off, on)
+    n = min(len(fast.rates), len(slow.rates))
+    wins = sum(a > b for a, b in zip(fast.rates, slow.rates, strict=False))
+    unit = line.case.unit
+    numbers = f"{number(fast.median)} against {number(slow.median)} {unit}/s, in {wins} of {n}"
+    if wins < n:
+        name = line.case.name
+        return f"{name}: no clear winner; jit_compile={faster} has {numbers} rounds."
+    agrees = "agrees" if faster == line.default else "does NOT agree"
+    return (
+        f"{line.case.name}: jit_compile={faster} is faster ({numbers} rounds); the default "
+        f"jit_compile={line.default} {agrees}."
+    )
+
+
+# --- the roof ---
+
+
+def product_row(precision):
+    matrix = tf.cast(tf.random.stateless_normal((MATRIX, MATRIX), (0, 0)), precision)
+
     def measure(seconds):
-        timer = fit_for(network, data, seconds)
-        return model.units_a_step * timer.steps / timer.seconds
+        return 2 * MATRIX**3 * calls_per_second(lambda: tf.matmul(matrix, matrix), seconds)
 
-    job = f"{model.name}, batch {model.batch_size}: training {model.unit}/s"
-    return Row(job, label, measure, jit_compile=jit_compile)
-
-
-def xla_in_words(network):
-    return f" (XLA {'on' if network.jit_compile else 'off'})"
+    job = f"matrix product of {MATRIX} x {MATRIX}, FLOP/s"
+    return Row(job, precision, measure)
 
 
-def generation_row():
-    model = dcgan()
-    n = 2048
+def roof(counted, products, units):
+    """Rates that the products alone would allow, round by round."""
+    rounds = zip(*(products[dtype].rates for dtype in counted), strict=True)
+    return [
+        units / sum(n / rate for n, rate in zip(counted.values(), rates, strict=True))
+        for rates in rounds
+    ]
+
+
+# --- generation ---
+
+
+def image_rows(name, network, torch, torch_name, n=2048):
+    job = f"{name}: images/s, {n} at a time"
 
     def measure(seconds):
-        return n * calls_per_second(lambda: model.generate(n, seed=SEED), seconds)
+        return n * calls_per_second(lambda: network.generate(n, seed=SEED), seconds)
 
-    return Row("DCGAN 28 px: generate(), images/s", f"n={n}, float32", measure)
-
-
-def sampling_rows(model, torch):
-    """The same sampler and the same untrained network, whose steps are driven in several ways."""
-    job = f"{model.name}: generate() in 20 steps, images/s"
-    n, sampler = 256, ak.diffusion.DPMSolver(20)
-    network = model.build()
-    if isinstance(network, ak.diffusion.LatentDiffusion):
-        network.adapt(ak.datasets.arrays(model.dataset, "train[:1000]")[0])
-
-    def images_per_second(function):
-        return lambda seconds: n * calls_per_second(function, seconds)
-
-    def call_a_step():
-        """As in Keras' examples: the loop is Python's, and each step calls the network."""
-        labels = keras.ops.arange(n, dtype="int32") % network.num_classes
-        noise = keras.random.normal((n, *network.data_shape), seed=SEED)
-        data = sampler.sample(network.denoiser([labels]), noise, network.alpha_bar)
-        return network.decode(data).numpy()
-
-    loop = functools.partial(network.generate, n, sampler=sampler, seed=SEED)
-    yield Row(job, f"n={n}, float32", images_per_second(loop))
-    yield Row(job, "one Keras call a step in a Python loop", images_per_second(call_a_step))
-    yield from torch.rows(model.torch, "generate", n, job, ["float32"])
+    yield Row(job, "generate()", measure)
+    yield torch.row(torch_name, "generate", n, job=job, units=n)
 
 
-def writing_rows(model, torch, prompt_tokens=8, new=120):
+def sampling_rows(case, torch, n=64):
+    """Untrained networks, which take as long as trained ones."""
+    network = case.build()
+    latent = isinstance(network, ak.diffusion.LatentDiffusion)
+    if latent:
+        network.adapt(ak.datasets.arrays("fashion_mnist", "train[:1000]")[0])
+    for steps in (20,) if latent else (10, 20, 50):
+        job = f"{case.name}: images/s in {steps} steps, {n} at a time"
+        sampler = ak.diffusion.DPMSolver(steps)
+
+        def generate(sampler=sampler):
+            network.generate(n, sampler=sampler, seed=SEED)
+
+        def call_a_step(sampler=sampler):
+            """As in Keras' examples: the loop is Python's, and each step calls the network."""
+            labels = keras.ops.arange(n, dtype="int32") % network.num_classes
+            noise = keras.random.normal((n, *network.data_shape), seed=SEED)
+            data = sampler.sample(network.denoiser([labels]), noise, network.alpha_bar)
+            return network.decode(data).numpy()
+
+        for label, function in (
+            ("generate()", generate),
+            ("one Keras call a step in a Python loop", call_a_step),
+        ):
+            if function is generate or steps == 20:
+
+                def measure(seconds, function=function):
+                    return n * calls_per_second(function, seconds)
+
+                yield Row(job, label, measure)
+        yield torch.row(case.torch, "generate", n, steps, job=job, units=n)
+
+
+def writing_rows(case, torch, prompt_tokens=8, new=120):
     """Untrained networks, which take as long as trained ones; END is a token of the prompt."""
-    network = model.build()
-    tokens = network.tokenizer.encode(ak.datasets.text(model.dataset)[0])[: prompt_tokens - 1]
+    network = case.build()
+    tokens = network.tokenizer.encode(ak.datasets.text("kjv")[0])[: prompt_tokens - 1]
     prompt = network.tokenizer.decode(tokens)
     for n in (1, 16):
-        job = f"{model.name}: {new} tokens after {prompt_tokens}, {n} at a time, tokens/s"
+        job = f"{case.name}: tokens/s, {new} after {prompt_tokens}, {n} at a time"
         prompts = [prompt] * n
         seed = endless_seed(network, prompts, new)
         for label, arguments in (
@@ -311,10 +290,13 @@ def writing_rows(model, torch, prompt_tokens=8, new=120):
                 return n * new * calls_per_second(write, seconds)
 
             yield Row(job, label, measure)
-        if model.transformers:
-            yield from torch.rows(
-                model.transformers, "generate", n, job, ["float32"], new, "transformers"
+        if isinstance(network, ak.text.GPT):
+            # transformers' own `generate`, with its cache, of a network as large.
+            yield torch.row(
+                "GPT2", "generate", n, new, job=job, units=n * new, library="transformers"
             )
+        else:
+            yield torch.row(case.torch, "generate", n, new, job=job, units=n * new)
 
 
 def endless_seed(network, prompts, new):
@@ -325,52 +307,29 @@ def endless_seed(network, prompts, new):
             return seed
 
 
-def style_transfer_rows():
-    """Gatys: the picture itself is trained."""
-    job = "Style transfer (Gatys) 256 px: steps/s"
-    content, style = content_and_style()
-
-    for label, targets_once in (
-        ("plain float32 loop", False),
-        ("plain float32 loop, targets computed once", True),
-    ):
-        loop = PlainLoop(content, style, targets_once)
-        yield Row(job, label, lambda seconds, step=loop.step: calls_per_second(step, seconds))
-
-    for label, dtype in (
-        ("StyleTransfer, float32", "float32"),
-        (f"StyleTransfer at its defaults ({ak.style.fast_dtype()})", None),
-    ):
-        model = ak.style.StyleTransfer(content, style, dtype=dtype)
-        model.compile()
-
-        def measure(seconds, model=model):
-            timer = ak.callbacks.TimeLimit(seconds)
-            model.fit(10**9, callbacks=[timer], verbose=0)
-            return timer.steps / timer.seconds
-
-        yield Row(job, label, measure)
-
-    def both_levels(seconds):
-        start = time.perf_counter()
-        ak.style.coarse_to_fine(content, style, steps=40, levels=2, verbose=0)
-        return 40 / (time.perf_counter() - start)
-
-    yield Row(job, "coarse_to_fine, 20 + 20 steps with their set-up", both_levels)
-
-
-def feed_forward_rows():
+def painting_rows(case, torch):
     """Untrained networks, which take as long as trained ones."""
-    content, style = content_and_style()
-    fast, adain = ak.style.FastStyleTransfer(style), ak.style.AdaIN()
-    for size in (256, 512, 1024):
-        job = f"Feed-forward style transfer, {size} x {size} px: pictures/s"
-        image = keras.ops.convert_to_numpy(keras.ops.image.resize(content, (size, size)))
-        for label, stylize in (
-            ("FastStyleTransfer", functools.partial(fast.stylize, image)),
-            ("AdaIN", functools.partial(adain.stylize, image, style)),
-        ):
-            yield Row(job, label, functools.partial(calls_per_second, stylize))
+    network = case.build()
+    for size in (256, 512):
+        job = f"{case.name.rsplit(' ', 2)[0]}: pictures/s of {size} x {size} px"
+        image, style = cases.content_and_style(size)
+        others = [] if isinstance(network, ak.style.FastStyleTransfer) else [style]
+        stylize = functools.partial(network.stylize, image, *others)
+        yield Row(job, "stylize()", functools.partial(calls_per_second, stylize))
+        for precision in PRECISIONS if others else PRECISIONS[:1]:
+            yield torch.row(case.torch, "stylize", size, job=job, precision=precision)
+
+
+def generation_rows(case, torch):
+    if case.build in (cases.dcgan, cases.vae):
+        return image_rows(case.name, case.build(), torch, case.torch)
+    if case.build in (cases.diffusion, cases.latent_diffusion):
+        return sampling_rows(case, torch)
+    if case.build in (cases.gpt, cases.lstm):
+        return writing_rows(case, torch)
+    if case.build in (cases.fast_style_transfer, cases.adain):
+        return painting_rows(case, torch)
+    return ()
 
 
 # --- PyTorch ---
@@ -385,13 +344,11 @@ class Torch:
     def __init__(self):
         here = sys.executable if importlib.util.find_spec("torch") else None
         python = os.environ.get("TORCH_PYTHON") or here
+        self.command = [python, HERE / "torch_models.py"]
         self.process, self.versions = None, dict.fromkeys(LIBRARIES)
         if python:
             self.process = subprocess.Popen(
-                [python, Path(__file__).with_name("torch_models.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             self.versions = json.loads(self.answer())
 
@@ -401,35 +358,22 @@ class Torch:
             raise RuntimeError(f"{self.process.args} ended, see above.")
         return line
 
-    def rows(
-        self,
-        model,
-        method,
-        n,
-        job,
-        precisions=("float32", "bfloat16"),
-        units=1,
-        library="torch",
-    ):
-        """`method`, "train_step" or "generate", of `model` on `n` images or texts at a time.
+    def row(self, model, method, *numbers, job, precision="float32", units=1, library="torch"):
+        """`method` of `model`, called with `numbers`; each call counts as so many `units`."""
 
-        `units` are counted for each step, or for each image or text.
-        """
-        for precision in precisions:
+        def measure(seconds):
+            print(model, method, precision, seconds, *numbers, file=self.process.stdin, flush=True)
+            return units * float(self.answer())
 
-            def measure(seconds, precision=precision):
-                self.process.stdin.write(f"{model} {method} {precision} {n} {seconds}\n")
-                self.process.stdin.flush()
-                return units * float(self.answer())
+        label = LIBRARIES[library]
+        label += ", float32" if precision == "float32" else ", bfloat16 autocast"
+        if self.versions[library]:
+            return Row(job, label, measure)
+        return Row(job, label, skipped=f"{library} is not installed")
 
-            label = LIBRARIES[library]
-            label += ", float32" if precision == "float32" else ", bfloat16 autocast"
-            if method == "train_step":
-                label += ", data in memory"
-            if self.versions[library]:
-                yield Row(job, label, measure)
-            else:
-                yield Row(job, label, skipped=f"{library} is not installed")
+    def peak_memory(self, case):
+        command = [*self.command, case.torch, "float32", str(case.batch_size)]
+        return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
     def close(self):
         if self.process:
@@ -448,41 +392,38 @@ def calls_per_second(function, seconds):
     return calls / elapsed
 
 
-def measure_all(rows, seconds, repeats):
+def progress(words):
+    print(words, file=sys.stderr, flush=True)
+
+
+def measure_all(rows, seconds, rounds):
     rows = [row for row in rows if not row.skipped]
     for row in rows:
-        print(f"compiling {row.job}: {row.setting}", file=sys.stderr, flush=True)
+        progress(f"compiling {row.job}: {row.setting}")
         row.measure(0)
-    for i in range(repeats):
-        print(f"round {i + 1} of {repeats}", file=sys.stderr, flush=True)
+    for i in range(rounds):
+        progress(f"round {i + 1} of {rounds}")
         for row in rows:
-            row.rates.append(row.measure(seconds))
+            if i < ENOUGH or row.seconds < SLOW:
+                gc.collect()  # not while another row is measured
+                start = time.perf_counter()
+                row.rates.append(row.measure(seconds))
+                row.seconds += time.perf_counter() - start
 
 
-def judge(model, rows):
-    """A sentence: is the model faster with XLA, and does its default agree?"""
-    rows = [r for r in rows if r.job.startswith(f"{model.name},") and r.jit_compile is not None]
-    default = rows[0].jit_compile
-    on, off = (next(r for r in rows if r.jit_compile is xla) for xla in (True, False))
-    faster = on.median > off.median
-    fast, slow = (on, off) if faster else (off, on)
-    wins = sum(a > b for a, b in zip(fast.rates, slow.rates, strict=True))
-    numbers = (
-        f"{number(fast.median)} against {number(slow.median)} {model.unit}/s, "
-        f"in {wins} of {len(fast.rates)} rounds"
-    )
-    if wins < len(fast.rates):
-        return f"{model.name}: no clear winner; jit_compile={faster} has {numbers}."
-    agrees = "agrees" if faster == default else "does NOT agree"
-    return (
-        f"{model.name}: jit_compile={faster} is faster ({numbers}); the default "
-        f"jit_compile={default} {agrees}."
-    )
-
-
-def peak_memory_gib():
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes or KiB
+def import_seconds(rounds):
+    """Of `import keras` and of `import aigc_keras`, in turn, each in a process of its own."""
+    seconds = {"keras": [], "aigc_keras": []}
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    code = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
+    for _, name in itertools.product(range(rounds), seconds):
+        command = [sys.executable, "-c", code.format(name)]
+        result = subprocess.run(
+            command, check=True, text=True, capture_output=True, env=environment
+        )
+        seconds[name].append(float(result.stdout))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {**seconds, "added": medians["aigc_keras"] - medians["keras"]}
 
 
 def machine():
@@ -512,35 +453,101 @@ def number(value):
     return f"{value:,.{decimals}f}"
 
 
-def table(rows, memory):
-    lines = [
-        "| measured | setting | median | lowest to highest | relative to the first |",
-        "|---|---|---|---|---|",
+def cell(row):
+    if row.skipped:
+        return row.skipped
+    return f"{number(row.median)} ({number(min(row.rates))} to {number(max(row.rates))})"
+
+
+def markdown(header, lines):
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in rows)
+
+
+def training_table(lines):
+    header = ["trained", "unit", "(a) ours", "(b) Keras' default", "(b2) `jit_compile=True`"]
+    header += ["(c) PyTorch", "(c2) PyTorch, bfloat16", "(d) roof"]
+    header += ["a/b", "a/b2", "a/c", "a/c2", "a/d", "MiB: ours", "PyTorch", "what takes the time"]
+    columns = ["ours", "keras", "keras, XLA", "torch", "torch, bfloat16"]
+    return markdown(header, [training_cells(line, columns) for line in lines])
+
+
+def training_cells(line, columns):
+    def over(column):
+        value = line.ratio(column) if column in line.rows else None
+        return "" if value is None else f"{value:.2f}"
+
+    rates = [cell(line.rows[column]) if column in line.rows else "" for column in columns]
+    if line.rows["keras"] is line.rows["ours"]:
+        rates[1] = "the same"
+    rates[0] += ", XLA on" if line.default else ""
+    memory = [
+        f"{line.memory[c] / 2**20:,.0f}" if c in line.memory else "" for c in ("ours", "torch")
     ]
-    first = {}
+    return [
+        f"{line.case.name}, batch {line.case.batch_size}",
+        f"{line.case.unit}/s",
+        *rates,
+        number(statistics.median(line.roof)),
+        *map(over, columns[1:]),
+        f"{ratio(line.rows['ours'].rates, line.roof):.2f}",
+        *memory,
+        line.limit,
+    ]
+
+
+def generation_table(rows):
+    first, lines = {}, []
     for row in rows:
-        if row.skipped:
-            lines.append(f"| {row.job} | {row.setting} | skipped: {row.skipped} | | |")
-            continue
-        reference = first.setdefault(row.job, row.median)
-        spread = f"{number(min(row.rates))} to {number(max(row.rates))}"
-        relative = f"{row.median / reference:.2f}"
-        lines.append(
-            f"| {row.job} | {row.setting} | {number(row.median)} | {spread} | {relative} |"
-        )
-    lines.append(f"| peak memory of the Keras process, GiB | all of the above | {memory:.2f} | | |")
-    return "\n".join(lines)
+        reference = first.setdefault(row.job, row)
+        relative = "" if row.skipped else f"{ratio(reference.rates, row.rates):.2f}"
+        lines.append([row.job, row.setting, cell(row), relative])
+    return markdown(
+        ["generated", "setting", "median (lowest to highest)", "ours is faster by"], lines
+    )
+
+
+def roof_table(products):
+    lines = [
+        [row.job.replace("FLOP/s", "GFLOP/s"), dtype, number(row.median / 1e9)]
+        for dtype, row in products.items()
+    ]
+    return markdown(["roof", "precision", "median"], lines)
+
+
+def import_words(seconds):
+    if not seconds:
+        return ""
+    keras_alone, ours = (statistics.median(seconds[name]) for name in ("keras", "aigc_keras"))
+    n = len(seconds["keras"])
+    return (
+        f"`import aigc_keras` takes {ours:.2f} s, `import keras` {keras_alone:.2f} s (medians of "
+        f"{n}): {seconds['added']:+.2f} s."
+    )
+
+
+def machine_words(facts):
+    flags = facts["flags"]
+    known = (
+        ", ".join(f for f, there in flags.items() if there) if isinstance(flags, dict) else flags
+    )
+    names = ("tensorflow", "keras", "torch", "transformers", "python")
+    versions = ", ".join(f"{name} {facts[name]}" for name in names if facts.get(name))
+    return f"{facts['cores']} cores of {facts['processor']} ({known}); {versions}."
 
 
 def race_table(results):
     """A line for each contestant; after the mean over several seeds stand all values."""
     names = list(dict.fromkeys(name for r in results for name in r["scores"]))
-    lines = [f"| setting | {' | '.join(names)} | failed |", "|---" * (len(names) + 2) + "|"]
-    for result in results:
-        cells = [race_cell(result["scores"].get(name)) for name in names]
-        failed = "; ".join(result["failed"])
-        lines.append(f"| {result['setting']} | {' | '.join(cells)} | {failed} |")
-    return "\n".join(lines)
+    lines = [
+        [
+            r["setting"],
+            *(race_cell(r["scores"].get(name)) for name in names),
+            "; ".join(r["failed"]),
+        ]
+        for r in results
+    ]
+    return markdown(["setting", *names, "failed"], lines)
 
 
 def race_cell(score):
@@ -553,64 +560,87 @@ def race_cell(score):
     return f"{mean} ({', '.join(values)})" if len(values) > 1 else mean
 
 
+def replace(path, text):
+    """All or nothing: an interrupted run leaves what was there."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
 def write(report):
-    """All or nothing: an interrupted run leaves the old numbers."""
-    partial = OUTPUT.with_name(OUTPUT.name + ".partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, OUTPUT)
+    replace(OUTPUT, json.dumps(report, indent=1) + "\n")
     print(f"\nWritten to {OUTPUT.name}.")
 
 
-def measure_speed(quick, only, report):
-    """The part of the report that says how fast the models train; what is left out, it keeps."""
-    seconds, repeats = (0.2, 2) if quick else (1.5, 5)
-    facts = machine()
-    torch = Torch()
-    models = [model for model in MODELS if only.lower() in model.name.lower()]
-    # A job's rows stand together, so that what is compared is also measured back to back.
-    rows = []
-    for model in models:
-        rows += training_rows(model)
-        if model.torch:
-            rows += torch.rows(
-                model.torch,
-                "train_step",
-                model.batch_size,
-                rows[-1].job,
-                units=model.units_a_step,
-            )
-    for model in DIFFUSION_MODELS:
-        if model in models:
-            rows += sampling_rows(model, torch)
-    for model in TEXT_MODELS:
-        if model in models:
-            rows += writing_rows(model, torch)
-    if not only:
-        rows += [generation_row(), *style_transfer_rows(), *feed_forward_rows()]
-    measure_all(rows, seconds, repeats)
-    torch.close()
-    memory = peak_memory_gib()
+def write_page(tables):
+    page = PAGE.read_text(encoding="utf-8")
+    before, after = page.split(MARKS[0])[0], page.split(MARKS[1])[1]
+    replace(PAGE, f"{before}{MARKS[0]}\n{tables}\n\n{MARKS[1]}{after}")
 
-    verdicts = [judge(model, rows) for model in models]
-    print(table(rows, memory), "", *verdicts, sep="\n")
+
+# --- what is run ---
+
+
+def measure_speed(quick, only):
+    """(the parts of the report that say how fast the models are, the tables that say it)."""
+    seconds, rounds = (0.2, 2) if quick else (0.8, 5)
+    facts, torch = machine(), Torch()
+    chosen = [case for case in CASES if only.lower() in case.name.lower()]
+    products = {precision: product_row(precision) for precision in PRECISIONS}
+    lines, generated = [], []
+    for case in chosen:
+        progress(f"building {case.name}")
+        lines.append(training(case, torch))
+        generated += generation_rows(case, torch)
+    # A case's rows stand together, so that what is compared is also measured back to back.
+    trained = [list({id(row): row for row in line.rows.values()}.values()) for line in lines]
+    measure_all([*products.values(), *itertools.chain(*trained), *generated], seconds, rounds)
+    torch.close()
+    for line in lines:
+        progress(f"profile and memory of {line.case.name}")
+        line.roof = roof(line.flops, products, line.case.units_a_step)
+        line.limit = profiling.in_words(*line.limits())
+        if not quick:
+            line.memory["ours"] = curves.cost(line.case.name, line.case.batch_size, 0)["bytes"]
+            if torch.process:
+                line.memory["torch"] = torch.peak_memory(line.case)
     facts |= torch.versions
-    new = {"rows": [row.numbers() for row in rows], "jit_compile": verdicts}
-    if not only:
-        return {"machine": facts, "peak_memory_gib": memory, **new}
-    jobs = {row["job"] for row in new["rows"]}
-    names = tuple(f"{model.name}:" for model in models)
-    return {
-        "rows": [row for row in report["rows"] if row["job"] not in jobs] + new["rows"],
-        "jit_compile": [x for x in report["jit_compile"] if not x.startswith(names)] + verdicts,
-        f"machine, {only}": facts,
+    added = {} if only else import_seconds(3 if quick else 7)
+    verdicts = [judge(line) for line in lines]
+    tables = "\n\n".join(
+        [
+            machine_words(facts),
+            training_table(lines),
+            "\n".join(f"- {verdict}" for verdict in verdicts),
+            generation_table(generated),
+            roof_table(products),
+            import_words(added),
+        ]
+    )
+    report = {
+        "machine": facts,
+        "training": [line.numbers() for line in lines],
+        "jit_compile": verdicts,
+        "generation": [row.numbers() for row in generated],
+        "products": [row.numbers() for row in products.values()],
+        "import_seconds": added,
     }
+    return report, tables
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a trial run; writes no file")
     parser.add_argument(
-        "--only", default="", metavar="TEXT", help="only models with TEXT in their name"
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="only models with TEXT in their name; writes no file",
+    )
+    parser.add_argument(
+        "--curves",
+        action="store_true",
+        help="instead, measure what a step costs as the model or its input grows",
     )
     parser.add_argument(
         "--race",
@@ -626,20 +656,32 @@ def main():
         parser.error(f"RACE: got {', '.join(unknown)}, accepted are {', '.join(RACES)}.")
 
     if os.getloadavg()[0] > 0.5:
-        print("Other programs are busy on this machine: do not trust the numbers.", file=sys.stderr)
+        progress("Other programs are busy on this machine: do not trust the numbers.")
     keras.utils.set_random_seed(SEED)
+    trial = arguments.quick or arguments.only
     report = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
-    if not arguments.race:
-        report |= measure_speed(arguments.quick, arguments.only, report)
-        if not arguments.quick:
+    if arguments.curves:
+        report["curves"] = {"machine": machine(), **curves.measure(arguments.quick)}
+        if not trial:
+            curves.plot(report["curves"]["panels"])
             write(report)
-        return
+    elif arguments.race:
+        race(arguments.races or RACES, arguments.race, trial, report)
+    else:
+        new, tables = measure_speed(arguments.quick, arguments.only)
+        print(tables)
+        if not trial:
+            write({k: report[k] for k in ("races", "curves") if k in report} | new)
+            write_page(tables)
+
+
+def race(names, seconds, trial, report):
     facts = machine()
-    for name in arguments.races or RACES:
-        results = RACES[name](arguments.race, max_seeds=1 if arguments.quick else None)
+    for name in names:
+        results = RACES[name](seconds, max_seeds=1 if trial else None)
         print(f"\n{name}\n\n{race_table(results)}", flush=True)
         report.setdefault("races", {})[name] = {"machine": facts, "results": results}
-        if not arguments.quick:
+        if not trial:
             write(report)  # after each race: all of them take more than an hour
 
 

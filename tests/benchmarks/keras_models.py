@@ -1,6 +1,7 @@
 """The language models of `aigc_keras` as one builds them of `keras.layers`, for `bench.py`.
 
-The same sizes, tied weights and optimizer; `compile` and the layers are left at their defaults.
+The same sizes, tied weights and optimizer; the layers are left at their defaults, and so is
+`compile` but for `kwargs`.
 """
 
 import aigc_keras as ak  # first, because it keeps TensorFlow quiet
@@ -10,14 +11,14 @@ import keras
 from keras import layers, ops
 
 
-def lstm(vocab_size, units, context_length):
+def lstm(vocab_size, units, context_length, **kwargs):
     def hidden(tokens, x):
         return layers.LSTM(units, return_sequences=True)(x)
 
-    return language_model(hidden, vocab_size, units, context_length)
+    return language_model(hidden, vocab_size, units, context_length, **kwargs)
 
 
-def gpt(vocab_size, width, num_layers, num_heads, context_length):
+def gpt(vocab_size, width, num_layers, num_heads, context_length, **kwargs):
     """With learned positions: `keras.layers` has no rotary ones."""
 
     def hidden(tokens, x):
@@ -32,16 +33,16 @@ def gpt(vocab_size, width, num_layers, num_heads, context_length):
             x = x + layers.Dense(width)(h)
         return layers.LayerNormalization(epsilon=1e-5)(x)
 
-    return language_model(hidden, vocab_size, width, context_length)
+    return language_model(hidden, vocab_size, width, context_length, **kwargs)
 
 
-def language_model(hidden, vocab_size, width, context_length):
+def language_model(hidden, vocab_size, width, context_length, **kwargs):
     tokens = keras.Input((context_length,), dtype="int32")
     embedding = layers.ReversibleEmbedding(vocab_size, width)  # also the output weights
     logits = embedding(hidden(tokens, embedding(tokens)), reverse=True)
     model = keras.Model(tokens, logits)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(ak.text.adamw(), loss)
+    model.compile(ak.text.adamw(), loss, **kwargs)
     return model
 
 

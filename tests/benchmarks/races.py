@@ -15,6 +15,7 @@ import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 # isort: split
 import keras
 import numpy as np
+from cases import kjv_tokenizer
 from keras import layers
 from style_loops import style_race
 
@@ -266,10 +267,6 @@ def sampler_race(seconds, max_seeds=None, n=2_000):
 
 
 @functools.cache
-def kjv_tokenizer(vocab_size):
-    return ak.text.BPETokenizer.train(ak.datasets.text("kjv"), vocab_size)
-
-
 def language_models():
     """(setting, function that gives a model) of each."""
     characters = functools.partial(ak.text.CharTokenizer.train, ak.datasets.text("kjv"))

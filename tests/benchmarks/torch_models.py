@@ -1,22 +1,28 @@
 """The networks of `aigc_keras` and their train steps in plain PyTorch, for `bench.py`.
 
-Answers each line "MODEL METHOD PRECISION N SECONDS" on stdin with a line on stdout: for METHOD
-train_step the steps/s of batches of N, for generate the images/s, or texts/s, when N are drawn at a
-time. Images and texts are noise that lies in memory: their values and their loading cost this side
-nothing. The first line says, as JSON, which versions of torch and transformers there are.
+Answers each line "MODEL METHOD PRECISION SECONDS [NUMBER ...]" on stdin with a line on stdout: how
+often METHOD ran a second. Of train_step the NUMBER is the batch size; otherwise they are passed to
+METHOD. Images and texts are noise that lies in memory: their values and their loading cost this
+side nothing. The first line says, as JSON, which versions of torch and transformers there are.
+
+`torch_models.py MODEL PRECISION N` prints instead how many bytes of memory training on batches of N
+takes at its peak, beyond what the process had before the model was built.
 """
 
 import functools
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import math
 import sys
 import time
 
+import memory
 import torch
 from torch import nn
 from torch.nn.functional import (
+    avg_pool2d,
     cross_entropy,
     gelu,
     interpolate,
@@ -28,7 +34,7 @@ from torch.nn.functional import (
 )
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-SKIP_STEPS = 10
+SKIP = 1  # calls before each measurement, after the other programs had the processor
 
 
 def generator(latent_dim, width=128):
@@ -56,20 +62,33 @@ def discriminator(width=64):
     )
 
 
-class DCGAN:
-    latent_dim = 64
+def mlp(sizes, dropout=0.0):
+    """Dense layers; what comes last is linear."""
+    layers = []
+    for i, (before, after) in enumerate(itertools.pairwise(sizes)):
+        if i:
+            layers += [nn.LeakyReLU(0.2)] + [nn.Dropout(dropout)] * (dropout > 0)
+        layers.append(nn.Linear(before, after))
+    return layers
 
-    def __init__(self, bfloat16):
-        self.bfloat16 = bfloat16
-        self.generator, self.discriminator = generator(self.latent_dim), discriminator()
+
+class GAN:
+    image_shape = 1, 28, 28
+
+    def __init__(self, bfloat16, latent_dim, generator, discriminator):
+        self.bfloat16, self.latent_dim = bfloat16, latent_dim
+        self.generator, self.discriminator = generator, discriminator
         self.ema_generator = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(0.999), use_buffers=True
-        )
+        ).eval()
         self.generator_weights = list(self.generator.parameters())
         self.discriminator_weights = list(self.discriminator.parameters())
         adam = {"lr": 4e-4, "betas": (0.5, 0.999), "eps": 1e-7}
         self.generator_optimizer = torch.optim.Adam(self.generator_weights, **adam)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator_weights, **adam)
+
+    def batch(self, n):
+        return noise_images(n, *self.image_shape)
 
     def train_step(self, real_images):
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
@@ -86,6 +105,40 @@ class DCGAN:
         self.generator_optimizer.step()
         self.ema_generator.update_parameters(self.generator)
         return discriminator_loss.item(), generator_loss.item()
+
+    @torch.no_grad()
+    def generate(self, n, at_a_time=256):
+        latents = torch.randn(n, self.latent_dim).split(at_a_time)
+        return torch.cat([self.ema_generator(x) for x in latents])
+
+
+class DCGAN(GAN):
+    def __init__(self, bfloat16):
+        super().__init__(bfloat16, 64, generator(64), discriminator())
+
+
+class MLPGAN(GAN):
+    def __init__(self, bfloat16):
+        super().__init__(
+            bfloat16,
+            64,
+            nn.Sequential(
+                *mlp((64, 256, 512, 1024, 28 * 28)), nn.Tanh(), nn.Unflatten(1, self.image_shape)
+            ),
+            nn.Sequential(nn.Flatten(), *mlp((28 * 28, 1024, 512, 256, 1), dropout=0.4)),
+        )
+
+
+class RingGAN(GAN):
+    image_shape = (2,)
+
+    def __init__(self, bfloat16):
+        super().__init__(
+            bfloat16,
+            8,
+            nn.Sequential(*mlp((8, 128, 128, 2)), nn.Tanh()),
+            nn.Sequential(*mlp((2, 128, 128, 1))),
+        )
 
 
 def encoder(width=16, hidden=256):
@@ -122,6 +175,9 @@ class VAE(nn.Module):
         self.mean, self.log_variance = nn.Linear(hidden, latent_dim), nn.Linear(hidden, latent_dim)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=1e-3, eps=1e-7)
 
+    def batch(self, n):
+        return noise_images(n, 1, 28, 28)
+
     def train_step(self, images):
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             features = self.encoder(images)
@@ -138,6 +194,52 @@ class VAE(nn.Module):
         loss.backward()
         self.optimizer.step()
         return loss.item(), reconstruction_loss.item(), kl.item()
+
+    @torch.no_grad()
+    def generate(self, n, at_a_time=256):
+        latents = torch.randn(n, self.mean.out_features).split(at_a_time)
+        return torch.cat([torch.tanh(0.5 * self.decoder(x)) for x in latents])
+
+
+def code_encoder(code_channels, width=32):
+    return nn.Sequential(
+        nn.Conv2d(1, width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, code_channels, 3, padding=1),
+    )
+
+
+def code_decoder(code_channels, width=32):
+    return nn.Sequential(
+        nn.Conv2d(code_channels, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
+        nn.Tanh(),
+    )
+
+
+class DenoisingAutoencoder:
+    def __init__(self, bfloat16):
+        self.bfloat16 = bfloat16
+        self.network = nn.Sequential(code_encoder(8), code_decoder(8))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-3, eps=1e-7)
+
+    def batch(self, n):
+        return noise_images(n, 1, 28, 28)
+
+    def train_step(self, images):
+        noisy = images + 0.5 * torch.randn_like(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            denoised = self.network(noisy).float()
+        loss = (images - denoised).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
 
 
 class ResidualBlock(nn.Module):
@@ -223,6 +325,9 @@ class Diffusion:
         steps = torch.arange(self.timesteps + 1) / self.timesteps
         self.rates = [x.float()[:, None, None, None] for x in cosine_rates(steps)]
 
+    def batch(self, n):
+        return noise_images(n, 1, 28, 28)
+
     def encode(self, images):
         return images
 
@@ -249,11 +354,11 @@ class Diffusion:
         self.ema_network.update_parameters(self.network)
         return loss.item()
 
-    def generate(self, n):
-        return self.sample(torch.randn(n, *self.shape), torch.arange(n) % self.num_classes)
+    def generate(self, n, steps):
+        return self.sample(torch.randn(n, *self.shape), torch.arange(n) % self.num_classes, steps)
 
     @torch.no_grad()
-    def sample(self, noisy, labels, steps=20):
+    def sample(self, noisy, labels, steps):
         """DPM-Solver++(2M): Lu et al. 2022, algorithm 2, as `aigc_keras.diffusion.DPMSolver`."""
         times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
         signal_rates, noise_rates = (x.tolist() for x in cosine_rates(times))
@@ -281,21 +386,7 @@ class LatentDiffusion(Diffusion):
 
     def __init__(self, bfloat16):
         super().__init__(bfloat16)
-        self.encoder = nn.Sequential(
-            nn.Conv2d(1, 32, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(64, 8, 3, padding=1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(4, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1),
-            nn.Tanh(),
-        )
+        self.encoder, self.decoder = code_encoder(8), code_decoder(4)  # means and log-variances
         self.mean, self.std = torch.zeros(4, 1, 1), torch.ones(4, 1, 1)
 
     @torch.no_grad()
@@ -319,6 +410,9 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.bfloat16, self.vocab_size = bfloat16, vocab_size
         self.embedding = nn.Embedding(vocab_size, width)  # also the output weights
+
+    def batch(self, n):
+        return torch.randint(self.vocab_size, (n, self.context_length + 1))
 
     def prepare(self):
         nn.init.normal_(self.embedding.weight, std=0.02)
@@ -351,6 +445,16 @@ class LSTM(LanguageModel):
 
     def hidden(self, x):
         return self.lstm(x)[0]
+
+    @torch.no_grad()
+    def generate(self, n, new, prompt_tokens=8):
+        tokens = [torch.randint(self.vocab_size, (n, prompt_tokens))]
+        state = None
+        for _ in range(new):
+            hidden, state = self.lstm(self.embedding(tokens[-1]), state)
+            logits = linear(hidden[:, -1], self.embedding.weight)
+            tokens.append(torch.multinomial(logits.softmax(-1), 1))
+        return torch.cat(tokens, 1)
 
 
 class Block(nn.Module):
@@ -410,7 +514,7 @@ class GPT2:
         )
         self.model = GPT2LMHeadModel(config).eval()
 
-    def generate(self, n, prompt_tokens=8, new=120):
+    def generate(self, n, new, prompt_tokens=8):
         prompts = torch.randint(2048, (n, prompt_tokens))
         return self.model.generate(
             prompts,
@@ -423,50 +527,338 @@ class GPT2:
         )
 
 
-MODELS = {
-    "DCGAN": DCGAN,
-    "VAE": VAE,
-    "Diffusion": Diffusion,
-    "LatentDiffusion": LatentDiffusion,
-    "LSTM": LSTM,
-    "GPT": GPT,
-    "GPT2": GPT2,
-}
+# --- style transfer ---
+
+VGG16 = (64, 64), (128, 128), (256, 256, 256), (512, 512, 512)  # channels of each block
+STYLE_LAYERS = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1")
+CORRECTION = 0.4
+
+
+class Trunk(nn.Module):
+    """VGG16 up to the last of `layers`, with average pooling and random weights.
+
+    As in `aigc_keras`, it alone runs in bfloat16; frozen, it is converted once.
+    """
+
+    def __init__(self, layers, bfloat16):
+        super().__init__()
+        names = [f"block{b}_conv{c}" for b, n in enumerate(VGG16, 1) for c in range(1, len(n) + 1)]
+        names = names[: 1 + max(map(names.index, layers))]
+        self.layers, self.convolutions, before = layers, nn.ModuleDict(), 3
+        for name, channels in zip(names, itertools.chain(*VGG16), strict=False):
+            self.convolutions[name] = nn.Conv2d(before, channels, 3, padding=1)
+            nn.init.kaiming_normal_(self.convolutions[name].weight, nonlinearity="relu")
+            before = channels
+        self.mean = torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+        self.dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.requires_grad_(False).to(self.dtype)
+
+    def forward(self, images):
+        x = (127.5 * (images.flip(1) + 1) - self.mean).to(self.dtype)
+        maps = {}
+        for name, convolution in self.convolutions.items():
+            if name.endswith("conv1") and name != "block1_conv1":
+                x = avg_pool2d(x, 2)
+            x = relu(convolution(x))
+            if name in self.layers:
+                maps[name] = x
+        return maps
+
+
+def gram_matrix(maps):
+    flat = maps.flatten(2)
+    return (flat @ flat.transpose(1, 2)).float() / flat.shape[2]
+
+
+def relative_error(values, targets):
+    errors = (values.float() - targets.float()).square().flatten(1).sum(1)
+    return (errors / (targets.float().square().flatten(1).sum(1) + 1e-8)).mean()
+
+
+def total_variation(images):
+    down = (images[:, :, 1:] - images[:, :, :-1]).abs().mean()
+    return down + (images[..., 1:] - images[..., :-1]).abs().mean()
+
+
+def color_statistics(images):
+    pixels = images.flatten(2)
+    mean = pixels.mean(2)
+    centred = pixels - mean[..., None]
+    return mean, centred @ centred.transpose(1, 2) / pixels.shape[2]
+
+
+def root(covariance, power):
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp(min=1e-4)[:, None] ** power) @ vectors.transpose(1, 2)
+
+
+def color_error(images, mean, covariance):
+    own_mean, own_covariance = color_statistics(images)
+    own_covariance, covariance = (c + 1e-3 * torch.eye(3) for c in (own_covariance, covariance))
+    whiten = root(covariance, -0.5)
+    shift = whiten @ (own_mean - mean)[..., None]
+    spread = whiten @ own_covariance @ whiten
+    trace = spread.diagonal(dim1=1, dim2=2).sum(1)
+    return 0.5 * (shift.square().sum((1, 2)) + trace - 3 - torch.logdet(spread)).mean()
+
+
+def match_colors(images, mean, covariance):
+    own_mean, own_covariance = color_statistics(images)
+    transform = root(covariance, 0.5) @ root(own_covariance, -0.5)
+    centred = images - own_mean[..., None, None]
+    matched = torch.einsum("bihw,bji->bjhw", centred, transform)
+    return (matched + mean[..., None, None]).clamp(-1, 1)
+
+
+class PerceptualLoss:
+    def __init__(self, style, content_layer, weights, bfloat16):
+        self.content_layer, self.weights = content_layer, weights
+        self.features = Trunk([content_layer, *STYLE_LAYERS], bfloat16)
+        maps = self.features(style)
+        self.grams = {name: gram_matrix(maps[name]) for name in STYLE_LAYERS}
+        self.colors = color_statistics(style)
+
+    def content_of(self, images):
+        return self.features(images)[self.content_layer]
+
+    def __call__(self, pictures, content):
+        maps = self.features(pictures)
+        styles = [relative_error(gram_matrix(maps[n]), gram) for n, gram in self.grams.items()]
+        losses = (
+            relative_error(maps[self.content_layer], content),
+            sum(styles) / len(styles),
+            color_error(pictures, *self.colors),
+            total_variation(pictures),
+        )
+        total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        return total, *losses
+
+
+def descend(losses, optimizer):
+    optimizer.zero_grad()
+    losses[0].backward()
+    optimizer.step()
+    return [loss.item() for loss in losses]
+
+
+class StyleTransfer:
+    def __init__(self, bfloat16, size=256):
+        content, style = noise_images(2, 3, size, size).split(1)
+        self.loss = PerceptualLoss(style, "block4_conv2", (0.05, 1.0, 0.05, 0.2), bfloat16)
+        self.content = self.loss.content_of(content)
+        self.pixels = content.clone().requires_grad_()
+        self.optimizer = torch.optim.Adam([self.pixels], lr=0.05, eps=1e-7)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: 1 / (1 + step / 50)
+        )
+
+    def batch(self, n):
+        return None
+
+    def train_step(self, data):
+        losses = descend(self.loss(self.pixels, self.content), self.optimizer)
+        self.schedule.step()
+        with torch.no_grad():
+            self.pixels.clamp_(-1, 1)
+        return losses
+
+
+class Normalised(nn.Sequential):
+    def __init__(self, before, after, size, stride=1, activation=True):
+        super().__init__(
+            nn.Conv2d(before, after, size, stride, padding=size // 2),
+            nn.InstanceNorm2d(after, eps=1e-5, affine=True),
+            *[nn.ReLU()] * activation,
+        )
+
+
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.inner = nn.Sequential(
+            Normalised(width, width, 3), Normalised(width, width, 3, activation=False)
+        )
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+class FastStyleTransfer:
+    def __init__(self, bfloat16, width=32, n_blocks=5):
+        style = noise_images(1, 3, 256, 256)
+        self.loss = PerceptualLoss(style, "block3_conv2", (0.4, 1.0, 0.05, 0.05), bfloat16)
+        self.network = nn.Sequential(
+            Normalised(3, width, 9),
+            Normalised(width, 2 * width, 3, 2),
+            Normalised(2 * width, 4 * width, 3, 2),
+            *(Residual(4 * width) for _ in range(n_blocks)),
+            nn.Upsample(scale_factor=2),
+            Normalised(4 * width, 2 * width, 3),
+            nn.Upsample(scale_factor=2),
+            Normalised(2 * width, width, 3),
+            nn.Conv2d(width, 3, 3, padding=1),
+        )
+        nn.init.zeros_(self.network[-1].weight)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=2e-3, eps=1e-7)
+
+    def batch(self, n):
+        return noise_images(n, 3, 256, 256)
+
+    def paint(self, images):
+        return images + CORRECTION * self.network(images)
+
+    def train_step(self, images):
+        images = match_colors(images, *self.loss.colors)
+        content = self.loss.content_of(images)
+        return descend(self.loss(self.paint(images), content), self.optimizer)
+
+    @torch.no_grad()
+    def stylize(self, size):
+        image = match_colors(noise_images(1, 3, size, size), *self.loss.colors)
+        return self.paint(image).clamp(-1, 1)
+
+
+def channel_statistics(maps):
+    variance, mean = torch.var_mean(maps.float(), (2, 3), correction=0)
+    return mean, (variance + 1e-5).sqrt()
+
+
+class Decoder(nn.Module):
+    def __init__(self, width=32):
+        super().__init__()
+        self.blocks, before = nn.ModuleList(), 0
+        for i in reversed(range(4)):
+            after = width * 2**i
+            layers = [nn.Conv2d(before + 64 * 2**i, after, 3, padding=1), nn.ReLU()]
+            if i > 1:
+                layers += [nn.Conv2d(after, after, 3, padding=1), nn.ReLU()]
+            self.blocks.append(nn.Sequential(*layers, *[nn.Upsample(scale_factor=2)] * (i > 0)))
+            before = after
+        self.last = nn.Conv2d(before, 3, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, maps):
+        *finer, x = maps
+        x = self.blocks[0](x)
+        for block, fine in zip(self.blocks[1:], reversed(finer), strict=True):
+            x = block(torch.cat([x, fine], 1))
+        return CORRECTION * self.last(x)
+
+
+class AdaIN:
+    def __init__(self, bfloat16):
+        self.features, self.decoder = Trunk(STYLE_LAYERS, bfloat16), Decoder()
+        self.optimizer = torch.optim.Adam(self.decoder.parameters(), lr=1e-3, eps=1e-7)
+
+    def batch(self, n):
+        return noise_images(n, 3, 128, 128), noise_images(n, 3, 128, 128)
+
+    def paint(self, images, style_statistics):
+        normalised, scaled = [], []
+        maps = self.features(images).values()
+        for x, (style_mean, style_std) in zip(maps, style_statistics, strict=True):
+            mean, std, style_mean, style_std = (
+                y[..., None, None] for y in (*channel_statistics(x), style_mean, style_std)
+            )
+            normalised.append((x.float() - mean) / std * style_std + style_mean)
+            size = (style_mean.square().mean(1) + style_std.square().mean(1)).sqrt()
+            scaled.append(normalised[-1] / (size[:, None] + 1e-5))
+        return images + self.decoder(scaled), normalised
+
+    def train_step(self, data):
+        images, styles = data
+        style_maps = list(self.features(styles).values())
+        colors = color_statistics(styles)
+        statistics = [channel_statistics(x) for x in style_maps]
+        pictures, maps = self.paint(match_colors(images, *colors), statistics)
+        found = list(self.features(pictures).values())
+        errors = [
+            relative_error(gram_matrix(x), gram_matrix(y))
+            for x, y in zip(found, style_maps, strict=True)
+        ]
+        losses = (
+            relative_error(found[-1], maps[-1]),
+            sum(errors) / len(errors),
+            color_error(pictures, *colors),
+            total_variation(pictures),
+        )
+        total = sum(w * loss for w, loss in zip((1.0, 10.0, 0.05, 0.05), losses, strict=True))
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.decoder.parameters(), 1.0)
+        self.optimizer.step()
+        return [loss.item() for loss in (total, *losses)]
+
+    @torch.no_grad()
+    def stylize(self, size):
+        image, style = noise_images(2, 3, size, size).split(1)
+        image = match_colors(image, *color_statistics(style))
+        statistics = [channel_statistics(x) for x in self.features(style).values()]
+        return self.paint(image, statistics)[0].clamp(-1, 1)
+
+
+MODELS = (
+    DCGAN,
+    MLPGAN,
+    RingGAN,
+    VAE,
+    DenoisingAutoencoder,
+    Diffusion,
+    LatentDiffusion,
+    LSTM,
+    GPT,
+    GPT2,
+    StyleTransfer,
+    FastStyleTransfer,
+    AdaIN,
+)
+
+
+def noise_images(*shape):
+    return torch.rand(shape) * 2 - 1
 
 
 def calls_per_second(function, seconds, skip):
     for _ in range(skip):
         function()
     start, calls = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
+    while (elapsed := time.perf_counter() - start) < seconds or not calls:
         function()
         calls += 1
-    return calls / (time.perf_counter() - start)
-
-
-def measure(model, method, n, seconds):
-    if method == "generate":
-        return n * calls_per_second(lambda: model.generate(n), seconds, skip=1)
-    if isinstance(model, LanguageModel):
-        data = torch.randint(model.vocab_size, (n, model.context_length + 1))
-    else:
-        data = torch.rand(n, 1, 28, 28) * 2 - 1
-    return calls_per_second(lambda: model.train_step(data), seconds, SKIP_STEPS)
+    return calls / elapsed
 
 
 @functools.cache
 def build(name, precision):
-    return MODELS[name](bfloat16=precision == "bfloat16")
+    models = {model.__name__: model for model in MODELS}
+    return models[name](bfloat16=precision == "bfloat16")
+
+
+def answer(line):
+    name, method, precision, seconds, *numbers = line.split()
+    model, seconds, numbers = build(name, precision), float(seconds), [int(x) for x in numbers]
+    if method == "train_step":
+        numbers = [model.batch(*numbers)]
+    call = functools.partial(getattr(model, method), *numbers)
+    return calls_per_second(call, seconds, SKIP if seconds else 0)
 
 
 def main():
     torch.manual_seed(0)
+    if len(sys.argv) > 1:
+        name, precision, n = sys.argv[1:]
+        before = memory.resident()
+        model = build(name, precision)
+        batch = model.batch(int(n))
+        for _ in range(memory.STEPS):
+            model.train_step(batch)
+        print(memory.peak() - before)
+        return
     found = importlib.util.find_spec("transformers")
     transformers = importlib.metadata.version("transformers") if found else None
     print(json.dumps({"torch": torch.__version__, "transformers": transformers}), flush=True)
     for line in sys.stdin:
-        name, method, precision, n, seconds = line.split()
-        print(measure(build(name, precision), method, int(n), float(seconds)), flush=True)
+        print(answer(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def strategy(devices=None):
     """What to create and compile a model under: `with strategy().scope():`.
 
     Where TF_CONFIG names several processes, this is one of them; Ray Train and Spark set it. The
-    first process that is named is the chief, the one that writes files.
+    first process that is named is the chief, the one that writes files. Waits for all of them.
 
     Args:
         devices: otherwise, names of devices of this machine; by default all its GPUs.
@@ -160,6 +160,8 @@ def _add_gradients_first(optimizer):
         )
     if "_all_reduce_sum_gradients" in vars(inner):
         return  # done already
+    if not hasattr(inner, "_all_reduce_sum_gradients"):  # a name that is not public
+        raise RuntimeError("This Keras adds gradients in another way: use Keras 3.15.")
     apply = optimizer.apply
 
     def apply_sum(grads, trainable_variables=None):

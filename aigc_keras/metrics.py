@@ -820,9 +820,11 @@ def bits_per_character(nats, characters):
     The error is that of a ratio whose texts were drawn at random (Cochran 1977, eq. 2.46).
     """
     accepted = "accepted are numbers (N,)"
-    for name, values in (("nats", nats), ("characters", characters)):
-        if check_numbers(name, values, accepted).min(initial=0) < 0:
-            raise ValueError(f"{name}: got {np.min(values)}, {accepted}, none below 0.")
+    check_numbers(
+        "nats", nats, accepted
+    )  # of any sign: a difference of two models has an error, too
+    if check_numbers("characters", characters, accepted).min(initial=0) < 0:
+        raise ValueError(f"characters: got {np.min(characters)}, {accepted}, none below 0.")
     nats, characters = (np.asarray(x, "float64") for x in (nats, characters))
     if nats.shape != characters.shape or nats.ndim != 1 or len(nats) < 2:
         raise ValueError(

@@ -256,12 +256,12 @@ def match_colors(images, mean, covariance):
 def _eigen(matrices):
     """Eigenvalues (B, 3) and eigenvectors (B, 3, 3), as columns, of symmetric matrices (B, 3, 3).
 
-    Jacobi 1846: each rotation turns a pair of numbers beside the diagonal to zero; four times
+    Jacobi 1846: each rotation turns a pair of numbers beside the diagonal to zero; three times
     round all pairs is enough for float32. tf.linalg.eigh cannot be exported to ONNX.
     """
     unit = np.eye(3, dtype="float32")
     vectors = ops.zeros_like(matrices) + unit
-    for p, q in 4 * [(0, 1), (0, 2), (1, 2)]:
+    for p, q in 3 * [(0, 1), (0, 2), (1, 2)]:
         twice, difference = 2.0 * matrices[:, p, q], matrices[:, q, q] - matrices[:, p, p]
         size = ops.abs(difference) + ops.sqrt(difference**2 + twice**2) + 1e-30
         tangent = ops.where(difference < 0, -twice, twice) / size

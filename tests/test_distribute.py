@@ -21,7 +21,7 @@ import tensorflow as tf
 import aigc_keras as ak
 
 KINDS = ("gan", "vae", "diffusion", "gpt")
-TOLERANCE = 2e-6  # of the largest weight; float32 adds in another order
+TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
 ROOT = Path(__file__).parents[1]
 
 

@@ -203,7 +203,7 @@ CASES = {
     ),
     "FastStyleTransfer": Case(
         build=lambda **kwargs: style.FastStyleTransfer(
-            PHOTOS[0], 4, 1, **SHALLOW, dtype=features(), **kwargs
+            PHOTOS[0], 4, 0, **SHALLOW, dtype=features(), **kwargs
         ),
         data=(PHOTOS,),
         generate=("stylize", (PHOTOS[0],), {}),

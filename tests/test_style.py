@@ -226,6 +226,18 @@ def recolored(content, *styles):
     return match_colors(content[None], *tensors(moments(*styles)))[0]
 
 
+def test_eigenvalues_are_those_of_numpy():
+    covariances = np.random.default_rng(0).normal(size=(1000, 3, 3))
+    covariances = covariances @ covariances.transpose(0, 2, 1)
+    covariances[:3] = 0.0, np.eye(3), 1.0  # black, three equal values, two equal to zero
+    values, vectors = (np.array(x, "float64") for x in style._eigen(covariances.astype("float32")))
+    expected = np.linalg.eigvalsh(covariances)
+    np.testing.assert_allclose(np.sort(values), expected, atol=2e-6 * expected.max())
+    products = np.einsum("bij,bj,bkj->bik", vectors, values, vectors)
+    np.testing.assert_allclose(products, covariances, atol=2e-6 * expected.max())
+    np.testing.assert_allclose(vectors @ vectors.transpose(0, 2, 1), [np.eye(3)] * 1000, atol=5e-6)
+
+
 def test_colour_statistics_are_those_of_each_image():
     images = np.stack([image(seed=seed) for seed in range(3)])
     for i, (mean, covariance) in enumerate(zip(*color_statistics(images), strict=True)):

@@ -5,25 +5,19 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Keep TensorFlow's greetings, which no log level silences, out of every chapter's output. Looking
+# for devices belongs to it: without a GPU, that prints an error of CUDA. Not in a function, from
+# where the import takes longer.
+_stderr = os.dup(2)
+with open(os.devnull, "w") as _nowhere:
+    os.dup2(_nowhere.fileno(), 2)
+try:
+    import tensorflow
 
-def _import_tensorflow_quietly():
-    """Keep TensorFlow's greetings, which no log level silences, out of every chapter's output.
-
-    Looking for devices belongs to it: without a GPU, that prints an error of CUDA.
-    """
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow
-
-        tensorflow.config.list_physical_devices()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-_import_tensorflow_quietly()
+    tensorflow.config.list_physical_devices()
+finally:
+    os.dup2(_stderr, 2)
+    os.close(_stderr)
 
 import keras  # noqa: E402
 

@@ -29,6 +29,8 @@ from pathlib import Path
 
 import numpy as np
 
+from aigc_keras.shared import steady
+
 RING_STD = 0.03
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_SIZES = {"train": 60_000, "test": 10_000}
@@ -182,9 +184,7 @@ def load(
     dataset = tf.data.Dataset.range(count)  # the numbers are shuffled, not the images: cheaper
     if shuffle:
         dataset = dataset.shuffle(count, seed=seed, reshuffle_each_iteration=True)
-    options = tf.data.Options()
-    options.deterministic = True
-    return dataset.batch(batch_size).map(take).prefetch(2).with_options(options)
+    return steady(dataset.batch(batch_size).map(take).prefetch(2))
 
 
 def arrays(name, split="train", image_size=None):

@@ -35,6 +35,17 @@ def guarded(x, callbacks, shuffle):
     return {"callbacks": [NaNGuard(), *callbacks], "shuffle": shuffle}
 
 
+def steady(dataset):
+    """A `tf.data.Dataset` that keeps its order and is not tuned while it runs.
+
+    Taking a used one away waits for the thread that tunes it: seconds, at any time after `fit`.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def in_batches(function, inputs, conditions=(), batch_size=256):
     """`function(join(inputs, conditions))` as NumPy arrays, at most `batch_size` rows at a time."""
     check_number("batch_size", batch_size, low=1, integer=True)

@@ -27,7 +27,15 @@ from aigc_keras.guards import (
     check_run,
     check_shape,
 )
-from aigc_keras.shared import Saving, compile_config, guarded, restored, scaled, signature
+from aigc_keras.shared import (
+    Saving,
+    compile_config,
+    guarded,
+    restored,
+    scaled,
+    signature,
+    steady,
+)
 
 # --- the perceptual network ---
 
@@ -554,7 +562,7 @@ class StyleTransfer(Saving, keras.Model):
         """
         check_number("steps_per_epoch", steps_per_epoch, low=1, integer=True)
         check_number("epochs", epochs, low=0, integer=True)
-        nothing = tf.data.Dataset.from_tensors(0).repeat()
+        nothing = steady(tf.data.Dataset.from_tensors(0).repeat())
         kwargs |= guarded(nothing, callbacks, shuffle=None)
         return super().fit(nothing, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
 

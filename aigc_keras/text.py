@@ -15,7 +15,15 @@ from keras import layers, ops
 
 from aigc_keras.guards import check_choice, check_compile, check_number, check_run, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
-from aigc_keras.shared import Dropout, Saving, compile_config, guarded, restored, scaled
+from aigc_keras.shared import (
+    Dropout,
+    Saving,
+    compile_config,
+    guarded,
+    restored,
+    scaled,
+    steady,
+)
 
 END = 0  # stands between two texts: what a model is given first, and what it says last
 PADDING = -1  # fills rows up; neither an input that counts nor a target
@@ -352,7 +360,7 @@ class LanguageModel(Saving, keras.Model):
         if shuffle:
             index = index.shuffle(count, seed=seed, reshuffle_each_iteration=True)
         random = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-        return tf.data.Dataset.zip(index, random).batch(batch_size).map(take).prefetch(2)
+        return steady(tf.data.Dataset.zip(index, random).batch(batch_size).map(take).prefetch(2))
 
     # the objective
 

@@ -1,7 +1,5 @@
 """Chapter 01: objectives against closed forms, the train step against a naive one, refusals."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -187,21 +185,6 @@ def test_each_optimizer_moves_its_own_network_only():
             assert changed == (name == moved)
 
 
-def test_history_is_the_epoch_mean():
-    class Recorder(gan.MLPGAN):
-        def adversarial_loss(self, real_logits, fake_logits):
-            losses = super().adversarial_loss(real_logits, fake_logits)
-            seen.append([float(loss) for loss in losses])
-            return losses
-
-    seen = []
-    model = compiled(small_gan(Recorder), run_eagerly=True)
-    history = model.fit(images(24, (2,)), batch_size=8, epochs=2, verbose=0).history
-    means = np.array(seen).reshape(2, 3, 2).mean(axis=1)
-    np.testing.assert_allclose(history["discriminator_loss"], means[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(history["generator_loss"], means[:, 1], rtol=1e-5)
-
-
 @pytest.mark.parametrize(("batch_size", "n_steps"), [(12, 3), (7, 3), (2, 5), (1, 4)])
 def test_discriminator_steps_share_the_batch(batch_size, n_steps):
     model = small_gan(discriminator_steps=n_steps)
@@ -305,31 +288,6 @@ def test_labels_that_come_along_are_ignored():
 
 
 # --- Keras' promises ---
-
-
-def test_saved_model_generates_the_same_and_goes_on_alike(tmp_path):
-    data = images(32, (2,))
-    keras.utils.set_random_seed(0)
-    model = small_gan(objective="wasserstein", dropout=0.3, seed=5)
-    model.compile()
-    model.fit(data, epochs=2, shuffle=False, verbose=0)
-    model.save(tmp_path / "gan.keras")
-    loaded = keras.models.load_model(tmp_path / "gan.keras")
-    assert isinstance(loaded, gan.MLPGAN)
-    assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
-    np.testing.assert_array_equal(model.generate(9, seed=1), loaded.generate(9, seed=1))
-    for m in (model, loaded):
-        m.fit(data, epochs=2, shuffle=False, verbose=0)
-    np.testing.assert_array_equal(model.generate(9, seed=1), loaded.generate(9, seed=1))
-
-
-@pytest.mark.parametrize("cls", [gan.DCGAN, gan.ConditionalGAN])
-def test_every_model_survives_saving(cls, tmp_path):
-    arguments = {"num_classes": 3} if cls is gan.ConditionalGAN else {}
-    model = cls((28, 28, 1), latent_dim=4, generator_width=8, discriminator_width=4, **arguments)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(model.generate(3, seed=1), loaded.generate(3, seed=1))
 
 
 def test_a_variant_overrides_the_objective_and_nothing_else():

@@ -472,33 +472,6 @@ def test_free_bits_are_for_a_dimension_and_its_mean_over_the_batch():
     np.testing.assert_allclose(plain, 15 + 4 * (1.0 + 0.2 + 2.0))
 
 
-@pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
-def test_history_is_the_mean_over_images(likelihood):
-    """Also where the last batch is short: 10 images are 4, 4 and 2."""
-    model = compiled(small_vae(FixedNoise, beta=3.0, likelihood=likelihood), learning_rate=0.0)
-    data = images(10) * np.linspace(0.1, 1, 10, dtype="float32")[:, None, None, None]
-    mean, log_variance = (x.astype("float64") for x in model.encode(data))
-    outputs = model.decoder(mean.astype("float32")).numpy().astype("float64")
-    white = scipy.special.expit(outputs)
-    log_likelihood = {
-        "bernoulli": lambda: (data + 1) / 2 * np.log(white) + (1 - data) / 2 * np.log(1 - white),
-        "gaussian": lambda: scipy.stats.norm.logpdf(data, outputs),
-    }[likelihood]()
-    reconstruction_loss = -log_likelihood.sum(axis=(1, 2, 3)).mean()
-    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).sum(axis=1).mean()
-    expected = {
-        "loss": reconstruction_loss + 3 * kl,
-        "negative_elbo": reconstruction_loss + kl,
-        "reconstruction_loss": reconstruction_loss,
-        "kl_divergence": kl,
-    }
-    history = fit(model, data, batch_size=4, validation_data=(data,), validation_batch_size=4)
-    assert set(history) == {*expected, *(f"val_{name}" for name in expected)}
-    for name, value in expected.items():
-        np.testing.assert_allclose(history[name], [value], rtol=1e-5)
-        np.testing.assert_allclose(history[f"val_{name}"], [value], rtol=1e-5)
-
-
 def levels(n=64, shape=SHAPE):
     """Pictures of one grey each, from dark to bright, with a little noise: one fact an image."""
     brightness = np.linspace(-0.8, 0.8, n, dtype="float32")[:, None, None, None]
@@ -809,20 +782,6 @@ def test_denoiser_takes_every_size(shape):
     np.testing.assert_allclose(clean, model.denoise(noisy, batch_size=2), atol=1e-5)
 
 
-def test_saved_denoiser_goes_on_alike(tmp_path):
-    data = images(16, (8, 8, 1))
-    model = vae.DenoisingAutoencoder((8, 8, 1), noise_std=0.2, width=4, code_channels=2, seed=3)
-    model.compile()
-    fit(model, data, batch_size=8)
-    model.save(tmp_path / "denoiser.keras")
-    loaded = keras.models.load_model(tmp_path / "denoiser.keras")
-    assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
-    np.testing.assert_array_equal(model.denoise(data), loaded.denoise(data))
-    histories = [fit(m, data, batch_size=8, epochs=2) for m in (model, loaded)]
-    assert histories[0] == histories[1]
-    assert_same_weights(model, loaded)
-
-
 # --- Keras' promises ---
 
 
@@ -897,13 +856,6 @@ def test_validation_reports_losses_and_metrics():
     reported = {*(f"val_{name}" for name in losses), "val_frechet_distance"}
     assert set(history) == losses | reported
     assert evaluate(model, images(16)).keys() == {*losses, "frechet_distance"}
-
-
-def test_early_stopping_watches_the_validation_loss():
-    model = compiled(small_vae(FixedNoise), learning_rate=0.0)  # it cannot improve
-    stopper = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1)
-    history = fit(model, images(8), validation_data=images(8), epochs=5, callbacks=[stopper])
-    assert len(history["val_loss"]) == 2
 
 
 def test_training_lowers_the_loss():

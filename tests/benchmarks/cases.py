@@ -11,6 +11,8 @@ import keras_models
 import numpy as np
 import tensorflow as tf
 
+from aigc_keras.shared import steady
+
 SEED = 0
 CONTEXT_LENGTH = 128  # of the language models, by default
 STYLE_PX, ADAIN_PX = 256, 128  # sides of the pictures that they train on
@@ -204,9 +206,5 @@ def fit(network, data, callback):
     if isinstance(network, ak.style.StyleTransfer):
         network.fit(10**9, **more)
         return
-    # A thread that tunes a dataset sleeps for up to a minute. Whoever throws its iterator away,
-    # Python's garbage collector in the middle of something else, waits for it to wake up.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    data = data.repeat().with_options(options)
+    data = steady(data.repeat())
     network.fit(data, steps_per_epoch=10**9, shuffle=False, **more)

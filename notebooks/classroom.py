@@ -255,6 +255,9 @@ def grade(submissions, output, problem_sets, jobs, limits):
         f"{len(found)} submissions, {jobs} at a time, profile {settings[0]}; {limits}", flush=True
     )
     build_course(output, problem_sets)
+    with configured(output).gradebook as gradebook:  # two workers would enter a student at once
+        for student in {student for student, _ in found}:
+            gradebook.update_or_create_student(student)
 
     def one(key):
         try:

@@ -820,9 +820,7 @@ def bits_per_character(nats, characters):
     The error is that of a ratio whose texts were drawn at random (Cochran 1977, eq. 2.46).
     """
     accepted = "accepted are numbers (N,)"
-    check_numbers(
-        "nats", nats, accepted
-    )  # of any sign: a difference of two models has an error, too
+    check_numbers("nats", nats, accepted)  # of any sign: a difference of models has an error too
     if check_numbers("characters", characters, accepted).min(initial=0) < 0:
         raise ValueError(f"characters: got {np.min(characters)}, {accepted}, none below 0.")
     nats, characters = (np.asarray(x, "float64") for x in (nats, characters))

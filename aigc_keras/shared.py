@@ -170,8 +170,8 @@ class Saving:
                 raise ValueError(f"Only one of the two has {part}/{strange[0]}.")
 
     def _saved_variables(self):
-        optimizers = (getattr(self, x, None) for x in ("optimizer", "discriminator_optimizer"))
-        return [*self.variables, *(v for x in optimizers if x for v in x.variables)]
+        optimizers = _distribute().optimizers(self)
+        return [*self.variables, *(v for optimizer in optimizers for v in optimizer.variables)]
 
     def _seed_states(self):
         return [v for v in self.variables if v.path.endswith("seed_generator_state")]

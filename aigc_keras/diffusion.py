@@ -24,19 +24,18 @@ from aigc_keras.guards import (
     as_images,
     check_choice,
     check_compile,
-    check_data,
     check_labels,
     check_metrics,
     check_number,
+    check_run,
     check_seed,
     check_shape,
     check_sizes,
 )
 from aigc_keras.shared import (
-    Saving,
+    Model,
     compile_config,
     draw_rows,
-    guarded,
     in_batches,
     join,
     restored,
@@ -520,7 +519,7 @@ def gaussian_log_density(x, mean, log_variance):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class DiffusionModel(Saving, keras.Model):
+class DiffusionModel(Model):
     """A diffusion model of images or points, with or without classes (Ho et al. 2020).
 
     Args:
@@ -756,16 +755,6 @@ class DiffusionModel(Saving, keras.Model):
             metric.update_state(images, samples)
             results[metric.name] = metric.result()
         return results
-
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
-        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        check_data(x, y, self.image_shape, self.num_classes, *args[:1], **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """(what is diffused, labels): without classes, labels that came along are not used."""
@@ -1151,7 +1140,7 @@ class LatentDiffusion(DiffusionModel):
     def fit(self, x=None, y=None, *args, **kwargs):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
         if not np.any(self.latent_std):
-            check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
+            check_run(self.check_batch, self.accepted_data, x, y, *args, **kwargs)
             self.adapt(x[0] if isinstance(x, tuple | list) else x)
         return super().fit(x, y, *args, **kwargs)
 

@@ -14,7 +14,6 @@ from aigc_keras.guards import (
     check_choice,
     check_compile,
     check_conditions,
-    check_data,
     check_functional,
     check_labels,
     check_latents,
@@ -26,11 +25,10 @@ from aigc_keras.guards import (
 )
 from aigc_keras.shared import (
     Dropout,
-    Saving,
+    Model,
     all_rows,
     compiled,
     draw_rows,
-    guarded,
     in_batches,
     join,
     own_rows,
@@ -86,7 +84,7 @@ SMOOTHABLE = ("minimax", "non_saturating", "least_squares")
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class GAN(Saving, keras.Model):
+class GAN(Model):
     """Any generator against any discriminator.
 
     Args:
@@ -311,16 +309,6 @@ class GAN(Saving, keras.Model):
             metric.update_state(images, fake_images)
             results[metric.name] = metric.result()
         return results
-
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
-        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        check_data(x, y, self.image_shape, self.num_classes, *args[:1], **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""

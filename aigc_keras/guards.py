@@ -154,6 +154,7 @@ def check_conditions(conditions, n, num_classes):
 
 def check_run(
     check,
+    accepted,
     x,
     y=None,
     batch_size=None,
@@ -167,14 +168,13 @@ def check_run(
     validation_steps=None,
     sample_weight=None,
     class_weight=None,
-    accepted=None,
     _use_cached_eval_dataset=False,
     **__,
 ):
     """Refuse bad arguments of `fit` or `evaluate` before the first step.
 
     Args:
-        check: function (name, parts), which refuses a batch: a tuple of images or more.
+        check: function (name, parts) that refuses a batch: a tuple of images or more.
         accepted: what the data may be, in words.
 
     The other arguments are those of `fit`. Of a `tf.data.Dataset` or `PyDataset` one batch is
@@ -182,10 +182,6 @@ def check_run(
     """
     if _use_cached_eval_dataset:
         return  # `fit` calls `evaluate`, and has looked at the data
-    accepted = accepted or (
-        "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
-        "the dataset."
-    )
     for name, value in (
         ("batch_size", batch_size),
         ("validation_batch_size", validation_batch_size),
@@ -238,26 +234,6 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
     else:
         return
     check(name, tuple(batch) if isinstance(batch, tuple | list) else (batch,))
-
-
-def check_data(x, y, image_shape, num_classes, *args, **kwargs):
-    """`check_run` for images or, with `num_classes`, (images, labels)."""
-
-    def check(name, parts):
-        if num_classes and len(parts) < 2:
-            raise ValueError(
-                f"{name}: got images only, accepted are (images, labels): load(labels=True)."
-            )
-        if len(parts) > 2:
-            raise ValueError(
-                f"{name}: got {len(parts)} parts, accepted are images or (images, labels)."
-            )
-        check_images(name, parts[0], image_shape)
-        if num_classes:
-            called = "labels" if name == "x" else f"{name}: labels"
-            check_labels(parts[1], len(parts[0]), num_classes, called)
-
-    check_run(check, x, y, *args, **kwargs)
 
 
 def check_compile(**kwargs):

@@ -15,24 +15,12 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.callbacks import NaNGuard
-from aigc_keras.guards import check_number
+from aigc_keras.guards import check_images, check_labels, check_number, check_run
 
 
 def join(inputs, conditions):
     """The inputs of a network: a tensor, or a list where there are conditions such as labels."""
     return [inputs, *conditions] if conditions else inputs
-
-
-def guarded(x, callbacks, shuffle):
-    """Arguments of `keras.Model.fit` that stop a run whose loss turns NaN."""
-    if shuffle is None:
-        shuffle = not isinstance(x, tf.data.Dataset)  # Keras warns: a dataset shuffles itself
-    callbacks = [] if callbacks is None else callbacks
-    callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
-    for callback in callbacks:
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise ValueError(f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback.")
-    return {"callbacks": [NaNGuard(), *callbacks], "shuffle": shuffle}
 
 
 def steady(dataset):
@@ -79,24 +67,60 @@ def replaced(path):
         partial.unlink(missing_ok=True)
 
 
-class Saving:
-    """What Keras' saving leaves to a model: put this before `keras.Model`.
+class Model(keras.Model):
+    """A `keras.Model` with what all models of the library do alike.
 
     A file is replaced only once the new one is complete, and where the random numbers stand is
     saved with the weights. `export` asks for `call_signature()`: what `call` takes.
     """
 
-    def fit(self, *args, **kwargs):
-        """`keras.Model.fit`; in one of several processes, that of `aigc_keras.distribute`."""
-        if _distribute().in_several_processes(self):
-            return _distribute().fit(self, *args, **kwargs)
-        return super().fit(*args, **kwargs)
+    accepted_data = (
+        "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
+        "the dataset."
+    )
 
-    def evaluate(self, *args, **kwargs):
-        """`keras.Model.evaluate`; in one of several processes, that of `aigc_keras.distribute`."""
+    def check_batch(self, name, parts):
+        """A ValueError unless `parts` are images or, of a model with classes, images and labels."""
+        num_classes = getattr(self, "num_classes", None)
+        if num_classes and len(parts) < 2:
+            raise ValueError(
+                f"{name}: got images only, accepted are (images, labels): load(labels=True)."
+            )
+        if len(parts) > 2:
+            raise ValueError(
+                f"{name}: got {len(parts)} parts, accepted are images or (images, labels)."
+            )
+        check_images(name, parts[0], self.image_shape)
+        if num_classes:
+            called = "labels" if name == "x" else f"{name}: labels"
+            check_labels(parts[1], len(parts[0]), num_classes, called)
+
+    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
+        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN.
+
+        In one of several processes it is that of `aigc_keras.distribute`.
+        """
+        check_run(self.check_batch, self.accepted_data, x, y, *args, **kwargs)
+        callbacks = [] if callbacks is None else callbacks
+        callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise ValueError(
+                    f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback."
+                )
+        if shuffle is None:
+            shuffle = not isinstance(x, tf.data.Dataset)  # Keras warns: a dataset shuffles itself
+        kwargs |= {"callbacks": [NaNGuard(), *callbacks], "shuffle": shuffle}
         if _distribute().in_several_processes(self):
-            return _distribute().evaluate(self, *args, **kwargs)
-        return super().evaluate(*args, **kwargs)
+            return _distribute().fit(self, x, y, *args, **kwargs)
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data; with several processes as `fit`."""
+        check_run(self.check_batch, self.accepted_data, x, y, *args[:1], **kwargs)
+        if _distribute().in_several_processes(self):
+            return _distribute().evaluate(self, x, y, *args, **kwargs)
+        return super().evaluate(x, y, *args, **kwargs)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing is left to build. Keras would add the first batches of all replicas for it,

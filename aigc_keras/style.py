@@ -24,13 +24,11 @@ from aigc_keras.guards import (
     check_images,
     check_number,
     check_numbers,
-    check_run,
     check_shape,
 )
 from aigc_keras.shared import (
-    Saving,
+    Model,
     compile_config,
-    guarded,
     restored,
     scaled,
     signature,
@@ -409,7 +407,7 @@ def _tracked(trackers, losses, count=1):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class StyleTransfer(Saving, keras.Model):
+class StyleTransfer(Model):
     """A picture with the content of one image and the style of others (Gatys et al. 2016).
 
     The only trained weight is the picture, so `fit()` takes no data: a step of training is a step
@@ -555,20 +553,22 @@ class StyleTransfer(Saving, keras.Model):
         losses = self.objective(ops.convert_to_tensor(self.pixels))
         return _tracked(self.trackers, losses)
 
-    def fit(self, steps_per_epoch=100, epochs=1, callbacks=None, **kwargs):
+    def fit(self, steps_per_epoch=100, epochs=1, **kwargs):
         """`keras.Model.fit` without data: `epochs` times `steps_per_epoch` steps of the picture.
 
         Losses are means over an epoch, so early stopping wants epochs of a few steps.
         """
         check_number("steps_per_epoch", steps_per_epoch, low=1, integer=True)
-        check_number("epochs", epochs, low=0, integer=True)
         nothing = steady(tf.data.Dataset.from_tensors(0).repeat())
-        kwargs |= guarded(nothing, callbacks, shuffle=None)
-        return super().fit(nothing, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
+        kwargs |= {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
+        return super().fit(nothing, **kwargs)
 
     def evaluate(self, **kwargs):
         """`keras.Model.evaluate` without data: the losses of the picture as it is now."""
         return super().evaluate(tf.data.Dataset.from_tensors(0), **kwargs)
+
+    def check_batch(self, name, parts):
+        """There is nothing to check: the pictures were given before."""
 
     # --- using the trained picture ---
 
@@ -672,22 +672,14 @@ def _check_images(name, images):
     return [_check_image(f"{name}[{i}]", image) for i, image in enumerate(images)]
 
 
-def _check_data(x, y, multiple, n_parts, *args, **kwargs):
-    """`check_run` for images, or pairs of them with `n_parts=2`; sides divisible by `multiple`."""
-
-    def check(name, parts):
-        if len(parts) < n_parts:
-            raise ValueError(f"{name}: got images only, accepted are pairs (images, styles).")
-        for part in parts[:n_parts]:
-            shape = tuple(getattr(part, "shape", ()))
-            if len(shape) != 4 or shape[3] != 3 or any(side % multiple for side in shape[1:3]):
-                raise ValueError(
-                    f"{name}: got shape {shape}, accepted is (B, H, W, 3), H and W divisible by "
-                    f"{multiple}."
-                )
-            check_images(name, part, shape[1:])
-
-    check_run(check, x, y, *args, **kwargs)
+def _check_batch(name, images, multiple):
+    """Refuse what are not images with sides divisible by `multiple`."""
+    shape = tuple(getattr(images, "shape", ()))
+    if len(shape) != 4 or shape[3] != 3 or any(side % multiple for side in shape[1:3]):
+        raise ValueError(
+            f"{name}: got shape {shape}, accepted is (B, H, W, 3), H and W divisible by {multiple}."
+        )
+    check_images(name, images, shape[1:])
 
 
 def _check_styles(styles, style_mix):
@@ -832,7 +824,7 @@ def transformer(width=32, n_blocks=5, dtype=None):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class FastStyleTransfer(Saving, keras.Model):
+class FastStyleTransfer(Model):
     """A network that learns one style and then paints any image in one pass (Johnson et al. 2016).
 
     Trains on images (B, H, W, 3) in [-1, 1], sides divisible by 4, by the loss of `StyleTransfer`.
@@ -920,15 +912,8 @@ class FastStyleTransfer(Saving, keras.Model):
         losses = self.objective(pictures, images)
         return _tracked(self.trackers, losses, ops.shape(images)[0])
 
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, which refuses unfit images and stops if a loss turns NaN."""
-        _check_data(x, y, 4, 1, *args, **kwargs)
-        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        _check_data(x, y, 4, 1, *args[:1], **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
+    def check_batch(self, name, parts):
+        _check_batch(name, parts[0], 4)
 
     def call(self, inputs, training=False):
         """Painted images of images (B, H, W, 3) in [-1, 1], sides divisible by 4."""
@@ -1007,7 +992,7 @@ def adaptive_instance_normalization(maps, statistics, style_statistics):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class AdaIN(Saving, keras.Model):
+class AdaIN(Model):
     """Any style in one pass: the content's features get the style's statistics, and are decoded.
 
     Huang and Belongie 2017 (arXiv:1703.06868). Trains on pairs (images, styles), both (B, H, W, 3)
@@ -1137,15 +1122,11 @@ class AdaIN(Saving, keras.Model):
         losses = self.losses_of(data, training=False)
         return _tracked(self.trackers, losses, ops.shape(data[0])[0])
 
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, which refuses unfit pairs and stops if a loss turns NaN."""
-        _check_data(x, y, 8, 2, *args, **kwargs)
-        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        _check_data(x, y, 8, 2, *args[:1], **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
+    def check_batch(self, name, parts):
+        if len(parts) < 2:
+            raise ValueError(f"{name}: got images only, accepted are pairs (images, styles).")
+        for part in parts[:2]:
+            _check_batch(name, part, 8)
 
     def call(self, inputs, training=False):
         """Painted images of [images, styles], both (B, H, W, 3) in [-1, 1], as in training."""

@@ -13,13 +13,12 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.guards import check_choice, check_compile, check_number, check_run, check_seed
+from aigc_keras.guards import check_choice, check_compile, check_number, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.shared import (
     Dropout,
-    Saving,
+    Model,
     compile_config,
-    guarded,
     restored,
     scaled,
     steady,
@@ -265,7 +264,7 @@ def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, cl
 # --- what all language models do alike ---
 
 
-class LanguageModel(Saving, keras.Model):
+class LanguageModel(Model):
     """p(next token | tokens before). A child gives `call`, and `begin` and `step` for `generate`.
 
     Args:
@@ -409,38 +408,24 @@ class LanguageModel(Saving, keras.Model):
     def metrics(self):
         return [self.loss_tracker, self.perplexity, self.bits_per_character]
 
-    def fit(self, x=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN.
-
-        `x`: what `windows` gives, or integers (N, T + 1) with T <= context_length.
-        """
-        self.check_tokens(x, *args, **kwargs)
-        return super().fit(x, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        self.check_tokens(x, *args[:2], **kwargs)
-        return super().evaluate(x, *args, **kwargs)
-
-    def check_tokens(self, x, *args, **kwargs):
-        """`check_run` for rows of tokens."""
-        accepted = (
+    @property
+    def accepted_data(self):
+        return (
             f"accepted are integers (N, T) with 2 <= T <= {self.context_length + 1}, each in "
             f"[{PADDING}, {self.tokenizer.vocab_size}): model.windows(texts) makes them."
         )
 
-        def check(name, parts):
-            if len(parts) != 1 or not isinstance(parts[0], np.ndarray | tf.Tensor):
-                kind = "tuple" if len(parts) != 1 else type(parts[0]).__name__
-                raise ValueError(f"{name}: got a {kind}, {accepted}")
-            x = np.asarray(parts[0])
-            good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
-            if not good or not 2 <= x.shape[1] <= self.context_length + 1:
-                raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {accepted}")
-            if x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
-                raise ValueError(f"{name}: got values from {x.min()} to {x.max()}, {accepted}")
-
-        check_run(check, x, *args, accepted=accepted, **kwargs)
+    def check_batch(self, name, parts):
+        accepted = self.accepted_data
+        if len(parts) != 1 or not isinstance(parts[0], np.ndarray | tf.Tensor):
+            kind = "tuple" if len(parts) != 1 else type(parts[0]).__name__
+            raise ValueError(f"{name}: got a {kind}, {accepted}")
+        x = np.asarray(parts[0])
+        good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
+        if not good or not 2 <= x.shape[1] <= self.context_length + 1:
+            raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {accepted}")
+        if x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
+            raise ValueError(f"{name}: got values from {x.min()} to {x.max()}, {accepted}")
 
     # what the model thinks of a text
 

@@ -17,7 +17,6 @@ from aigc_keras.guards import (
     check_choice,
     check_compile,
     check_conditions,
-    check_data,
     check_functional,
     check_labels,
     check_latents,
@@ -29,12 +28,11 @@ from aigc_keras.guards import (
     check_sizes,
 )
 from aigc_keras.shared import (
-    Saving,
+    Model,
     batch_mean,
     compile_config,
     compiled,
     draw_rows,
-    guarded,
     in_batches,
     join,
     restored,
@@ -188,7 +186,7 @@ def _n_halvings(image_shape):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class VAE(Saving, keras.Model):
+class VAE(Model):
     """A convolutional VAE for images of any size divisible by 4 (Kingma and Welling 2014).
 
     Args:
@@ -343,16 +341,6 @@ class VAE(Saving, keras.Model):
             metric.update_state(images, samples)
             results[metric.name] = metric.result()
         return results
-
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, y, self.image_shape, self.num_classes, *args, **kwargs)
-        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        check_data(x, y, self.image_shape, self.num_classes, *args[:1], **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """(images, conditions) of a batch; labels that came along are not used."""
@@ -566,7 +554,7 @@ class ConditionalVAE(VAE):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class DenoisingAutoencoder(Saving, keras.Model):
+class DenoisingAutoencoder(Model):
     """Learns to take away the noise that training adds (Vincent et al. 2008, ICML).
 
     The best denoiser of squared error is E[x | noisy x] = noisy x + noise_std^2 * score, where the
@@ -641,16 +629,6 @@ class DenoisingAutoencoder(Saving, keras.Model):
     def test_step(self, data):
         images = self.unpack(data)
         return self.track(self.denoising_loss(images, self(self.corrupt(images))), images)
-
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
-        """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN."""
-        check_data(x, y, self.image_shape, None, *args, **kwargs)
-        return super().fit(x, y, *args, **guarded(x, callbacks, shuffle), **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data."""
-        check_data(x, y, self.image_shape, None, *args[:1], **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
 
     def unpack(self, data):
         """The images of a batch; labels that came along are not used."""

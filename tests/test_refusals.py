@@ -1028,6 +1028,10 @@ def test_check_number(value, low, integer):
 @given(anything)
 def test_other_guards(value):
     a, n = "anything", value
+
+    def images(name, parts):
+        guards.check_images(name, parts[0], (2,))
+
     passes_or_names("k: ", lambda: guards.check_choice("k", n, ("a", "b")), lambda x: x in "ab")
     passes_or_names("seed: ", lambda: guards.check_seed(n), lambda x: x is None or 0 <= x < 2**32)
     passes_or_names("k: ", lambda: guards.check_shape("k", n, a), lambda x: x and min(x) >= 1)
@@ -1041,7 +1045,7 @@ def test_other_guards(value):
     passes_or_names("latents: ", lambda: guards.check_latents(n, 2), lambda x: False)
     passes_or_names("k: ", lambda: guards.as_images("k", n, (2,)), lambda x: False)
     passes_or_names("metrics: ", lambda: guards.check_metrics(n), lambda x: x == [])
-    passes_or_names("x: ", lambda: guards.check_data(n, None, (2,), None), lambda x: False)
+    passes_or_names("x: ", lambda: guards.check_run(images, a, n), lambda x: False)
     passes_or_names(
         "labels: ",
         lambda: guards.check_labels(n, 3, 5),

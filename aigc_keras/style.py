@@ -742,7 +742,8 @@ class InstanceNormalization(layers.Layer):
         if statistics is None:
             statistics = channel_statistics(maps)
         mean, std = _mean_and_std(statistics)
-        normalised = (ops.cast(maps, "float32") - mean) / std * self.scale + self.shift
+        gain = self.scale / std
+        normalised = ops.cast(maps, "float32") * gain + (self.shift - mean * gain)
         return ops.cast(normalised, maps.dtype), statistics
 
 
@@ -874,8 +875,9 @@ class FastStyleTransfer(Model):
         )
         self.colors = [_constant(self, "colors", x) for x in color_statistics(style[None])]
         self.measure, self.paint = transformer(width, n_blocks)
-        self._measure, self._paint = (
-            tf.function(network, reduce_retracing=True) for network in (self.measure, self.paint)
+        self._recolored, self._measure, self._paint = (
+            tf.function(function, reduce_retracing=True)
+            for function in (self.recolored, self.measure, self.paint)
         )
         self.trackers = _trackers()
         self.built = True
@@ -929,9 +931,17 @@ class FastStyleTransfer(Model):
         All tiles are normalised by the statistics of the whole image, taken at a longer side of at
         most 512 px, and see 64 px around them: there are no seams, and memory stays bounded.
         """
-        image = self.recolored(_check_image("image", image)[None])[0]
-        _, *statistics = self._measure(_thumbnail(image)[None])
-        return in_tiles(lambda x: self._paint([x, *statistics]), image, tile)
+        image = self._recolored(_check_image("image", image)[None])[0]
+        whole = mirrored(image)
+        small = _thumbnail(whole, longest=512 + 2 * BORDER)
+        picture, *statistics = self._measure(small[None])
+
+        def paint(x):
+            # Measuring paints too: a small image is done.
+            done = x.shape[1:] == small.shape == whole.shape
+            return picture if done else self._paint([x, *statistics])
+
+        return in_tiles(paint, image, tile)
 
     def get_config(self):
         return {
@@ -1043,8 +1053,10 @@ class AdaIN(Model):
                     f"accepted are {len(blocks)} to (B, H, W, 3)."
                 )
         self.decoder = decoder or adain_decoder([64 * 2**i for i in range(len(blocks))])
-        self._paint = tf.function(self.paint, reduce_retracing=True)
-        self._statistics = tf.function(self.statistics, reduce_retracing=True)
+        self._match_colors, self._paint, self._statistics = (
+            tf.function(function, reduce_retracing=True)
+            for function in (match_colors, self.paint, self.statistics)
+        )
         self.trackers = _trackers()
         self.built = True
 
@@ -1156,7 +1168,7 @@ class AdaIN(Model):
                 "with at least one style."
             )
         shares = [1.0 - alpha, *(alpha * style_mix)]
-        image = match_colors(image[None], *_mixed_colors([image, *styles], shares))[0]
+        image = self._match_colors(image[None], *_mixed_colors([image, *styles], shares))[0]
         own, *theirs = (self._statistics(_thumbnail(x)[None]) for x in (image, *styles))
         target = [
             sum(share * x for share, x in zip(shares, layer, strict=True))
@@ -1235,26 +1247,38 @@ def _thumbnail(image, longest=512):
     return _resized(image, *(max(16, 8 * round(side * scale / 8)) for side in image.shape[:2]))
 
 
-def in_tiles(function, image, tile=512, overlap=64, border=16):
+BORDER = 16  # px
+
+
+def mirrored(image):
+    """An image (H, W, 3) with its edges mirrored by `BORDER` px, and sides that are multiples of 8.
+
+    So the zeros that convolutions see outside of an image do not show.
+    """
+    edges = [(BORDER, BORDER + -side % 8) for side in image.shape[:2]]
+    return np.pad(image, [*edges, (0, 0)], mode="reflect")
+
+
+def in_tiles(function, image, tile=512, overlap=64):
     """`function` of images (1, h, w, 3) on a large image (H, W, 3), tile by tile.
 
-    A tile sees `overlap` px around it, which are cut off again: where these cover the receptive
-    field, tiles equal the whole. The image's edges are mirrored by `border` px, so that the zeros
-    that convolutions see outside do not show. All sizes are multiples of 8.
+    A tile sees `overlap` px around it, and `mirrored` edges, which are cut off again: where these
+    cover the receptive field, tiles equal the whole. All sizes are multiples of 8.
     """
     check_number("tile", tile, low=64, integer=True)
     tile -= tile % 8
     image = np.asarray(image)
-    height, width = image.shape[:2]
-    edges = [(border, border + -side % 8) for side in (height, width)]
-    image = np.pad(image, [*edges, (0, 0)], mode="reflect")
-    result = np.empty_like(image)
+    whole, result = mirrored(image), np.empty_like(image)
     for top in range(0, image.shape[0], tile):
         for left in range(0, image.shape[1], tile):
-            inside = (slice(top, top + tile), slice(left, left + tile))
-            first = (max(0, top - overlap), max(0, left - overlap))
-            seen = image[first[0] : top + tile + overlap, first[1] : left + tile + overlap]
-            painted = np.clip(function(tf.constant(seen[None])), -1.0, 1.0)[0]
-            rows, columns = result[inside].shape[:2]
-            result[inside] = painted[top - first[0] :, left - first[1] :][:rows, :columns]
-    return result[border : border + height, border : border + width]
+            # `image[top, left]` is `whole[top + BORDER, left + BORDER]`.
+            (first, row), (second, column) = (
+                (max(0, start + BORDER - overlap), min(start + BORDER, overlap))
+                for start in (top, left)
+            )
+            end = BORDER + tile + overlap
+            seen = whole[first : top + end, second : left + end]
+            painted = np.clip(function(tf.constant(seen[None])), -1.0, 1.0)[0, row:, column:]
+            inside = result[top : top + tile, left : left + tile]
+            inside[:] = painted[: len(inside), : inside.shape[1]]
+    return result

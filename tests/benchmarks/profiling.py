@@ -21,13 +21,15 @@ KINDS = {
     "loops and calls": r"While|If|Call|XlaRun|XlaLaunch|while|call|conditional",
 }
 OTHER = "number by number"  # sums, products and functions of arrays, fused or not
-STEPS = 4
+STEPS = 5
+STEP = re.compile("^(multi|one)_step_on_iterator")
 
 
 def spent(network, data):
     """(dict from kind to seconds of its operations, share of the time in which any ran).
 
-    Operations that run side by side count both. `network` was trained before.
+    Operations that run side by side count both. `network` was trained before. The first step does
+    not count: it waits until the data are shuffled.
     """
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
@@ -40,25 +42,28 @@ def spent(network, data):
         space = xplane_pb2.XSpace()
         space.ParseFromString(next(Path(folder).rglob("*.xplane.pb")).read_bytes())
     plane = next(plane for plane in space.planes if plane.name == "/host:CPU")
-    kinds, intervals, steps = collections.Counter(), [], []
+    lines = []
     for line in plane.lines:
-        start, open_events = 1000 * line.timestamp_ns, []
-        events = sorted(line.events, key=lambda e: (e.offset_ps, -e.duration_ps))
-        for event in events:
+        found = []
+        for event in sorted(line.events, key=lambda e: (e.offset_ps, -e.duration_ps)):
+            begin = 1000 * line.timestamp_ns + event.offset_ps
             name = plane.event_metadata[event.metadata_id].name
-            begin, end = start + event.offset_ps, start + event.offset_ps + event.duration_ps
-            if "multi_step_on_iterator" in name or "one_step_on_iterator" in name:
-                steps.append((begin, end))
-                continue
+            found.append((name, begin, begin + event.duration_ps))
+        lines.append(found)
+    steps = sorted(event[1:] for line in lines for event in line if STEP.search(event[0]))[1:]
+    kinds, intervals = collections.Counter(), []
+    for line in lines:
+        open_events = []
+        for name, begin, end in line:
             kind = _kind(name)
-            if kind is None:
+            if kind is None or STEP.search(name) or begin < steps[0][0]:
                 continue
             intervals.append((begin, end))
-            kinds[kind] += event.duration_ps
+            kinds[kind] += end - begin
             while open_events and open_events[-1][0] <= begin:
                 open_events.pop()
             if open_events:  # it runs inside another, which is counted without it
-                kinds[open_events[-1][1]] -= event.duration_ps
+                kinds[open_events[-1][1]] -= end - begin
             open_events.append((end, kind))
     return {k: n / 1e12 for k, n in kinds.items()}, _length(intervals) / _length(steps)
 

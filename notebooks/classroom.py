@@ -303,22 +303,24 @@ def autograde(output, student, name, paths, limits, settings):
     submitted = output / "submitted" / student / name
     submitted.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(paths[0], submitted / f"{name}.ipynb")
-    heard, tells = FORKS.Pipe(duplex=False)
-    worker = FORKS.Process(target=autograde_here, args=(output, student, name, limits, tells))
-    worker.start()
-    tells.close()
-    if heard.poll(limits.seconds):
-        try:
-            remark = heard.recv()
-        except EOFError:
-            remark = "grading it failed; perhaps it wanted too much memory"
-    else:
-        remark = f"stopped after {limits.seconds} s"
-        # A kernel is in a session of its own: it has to be found before its parent is gone.
-        for process in psutil.Process(worker.pid).children(recursive=True):
-            process.kill()
-        worker.kill()
-    worker.join()
+    with tempfile.TemporaryDirectory() as sockets:
+        heard, tells = FORKS.Pipe(duplex=False)
+        given = (output, student, name, limits, sockets, tells)
+        worker = FORKS.Process(target=autograde_here, args=given)
+        worker.start()
+        tells.close()
+        if heard.poll(limits.seconds):
+            try:
+                remark = heard.recv()
+            except EOFError:
+                remark = "grading it failed; perhaps it wanted too much memory"
+        else:
+            remark = f"stopped after {limits.seconds} s"
+            # A kernel is in a session of its own: it has to be found before its parent is gone.
+            for process in psutil.Process(worker.pid).children(recursive=True):
+                process.kill()
+            worker.kill()
+        worker.join()
     if not remark:
         write(done, state)
     return remark
@@ -335,8 +337,11 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def autograde_here(output, student, name, limits, tells):
-    """Grade one submission in this process and its kernel; tell why it failed, or None."""
+def autograde_here(output, student, name, limits, sockets, tells):
+    """Grade one submission in this process and its kernel; tell why it failed, or None.
+
+    `sockets`: an empty folder.
+    """
     if sys.platform == "linux":
         size = int(limits.memory * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
@@ -354,6 +359,8 @@ def autograde_here(output, student, name, limits, tells):
     api = configured(
         output,
         Execute=execution(limits.cell_seconds),
+        # By default a kernel chooses free ports, and one that starts meanwhile may choose the same.
+        KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"},
         # nbgrader takes a warning for a failure: forget what went to stderr.
         IgnorePattern={"enabled": True, "pattern": "^"},
     )

@@ -353,7 +353,7 @@ ak.plots.grid(
 )
 
 # %% [markdown]
-# Less than a minute of training, on crops of 64 px, and waves roll through the sky. `ak.checkpoints.load("fast_style_waves")` is
+# Less than a minute of training, on crops of 64 px, and waves roll around the cup. `ak.checkpoints.load("fast_style_waves")` is
 # the same class, trained for longer on crops of 128 px with more weight on the content. It saw crops of seven of the
 # photographs; the temple and the coffee were not among them.
 

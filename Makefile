@@ -13,7 +13,7 @@ lab: .venv/.ready .venv/.data ## set up what is missing and open JupyterLab on t
 	JUPYTER_CONFIG_PATH="$(CURDIR)/notebooks/exercises" \
 	  $(VENV) -m jupyterlab $(firstword $(wildcard notebooks/01_gan.ipynb) notebooks) $(LAB_ARGS)
 
-test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a few minutes
+test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a quarter of an hour
 	AIGC_PROFILE=fast $(VENV) -m pytest --nbval --numprocesses=2 --dist=loadfile
 
 course: .venv/.ready .venv/.data ## train every chapter again and rebuild its notebook

@@ -100,8 +100,11 @@ def median_gap(times):
 # --- all of them ---
 
 
-def measure(n, seconds):
-    """The rows of the first of `n` processes."""
+def measure(together, seconds):
+    """The rows of the first of two processes, which train one model together or each its own.
+
+    In both cases both cores work: what differs is that they have to agree.
+    """
     with closing(socket.socket()) as first, closing(socket.socket()) as second:
         ports = []
         for free in (first, second):
@@ -109,9 +112,9 @@ def measure(n, seconds):
             ports.append(free.getsockname()[1])
     processes = []
     with tempfile.TemporaryDirectory() as folder:
-        for rank in range(n):
+        for rank in range(2):
             environment = dict(os.environ, SCALING_RANK=str(rank), PYTHONPATH=str(ROOT))
-            if n > 1:
+            if together:
                 cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
                 task = {"type": "worker", "index": rank}
                 environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
@@ -133,32 +136,32 @@ def projected(row, latency, n, gigabits):
     collectives, whose few numbers only cost the latency of their messages.
     """
     transfer = 2 * (n - 1) / n * row["bytes"] / (gigabits * 1e9 / 8)
-    seconds = row["alone"] + transfer + row["collectives"] * 2 * (n - 1) * latency
-    return seconds, row["alone"] / seconds
+    seconds = row["apart"] + transfer + row["collectives"] * 2 * (n - 1) * latency
+    return seconds, row["apart"] / seconds
 
 
 def page(rows, latency):
     """The section of the guide, as Markdown."""
     lines = [
-        "Two processes of one machine, each on a core of its own and with the batch of one: the",
-        "median time of a step alone, of a step of both together, and of adding that many bytes of",
-        "gradients over loopback. Efficiency is alone / together.",
+        "Two processes of one machine, each on a core of its own and with the same batch: the",
+        "median time of a step of each by itself (apart), of a step of both (together), and of",
+        "adding that many bytes of gradients over loopback. Efficiency is apart / together.",
         "",
-        "| model | batch of each | gradients, MB | alone, ms | together, ms | adding, ms "
+        "| model | batch of each | gradients, MB | apart, ms | together, ms | adding, ms "
         "| collectives a step | efficiency |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        times = " | ".join(f"{1e3 * row[x]:.1f}" for x in ("alone", "together", "all_reduce"))
+        times = " | ".join(f"{1e3 * row[x]:.1f}" for x in ("apart", "together", "all_reduce"))
         lines.append(
             f"| {row['name']} | {row['batch']} | {row['bytes'] / 1e6:.2f} | {times} | "
             f"{row['collectives']} | {row['efficiency']:.0%} |"
         )
     lines += [
         "",
-        "Projected efficiency, alone / step, of n workers, each with that batch and such a core:",
+        "Projected efficiency, apart / step, of n workers, each with that batch and such a core:",
         "",
-        "    step = alone + 2 (n - 1) / n * bytes / bandwidth + collectives * 2 (n - 1) * latency",
+        "    step = apart + 2 (n - 1) / n * bytes / bandwidth + collectives * 2 (n - 1) * latency",
         "",
         f"with a latency of {1e3 * latency:.2f} ms a message, half of what adding one number took",
         "the two processes.",
@@ -180,12 +183,12 @@ def page(rows, latency):
 
 def main(seconds=8.0):
     """Measure, and write both files."""
-    alone, together = measure(1, seconds), measure(2, seconds)
+    apart, together = measure(False, seconds), measure(True, seconds)
     latency = statistics.median(row.pop("latency") for row in together) / 2
     rows = []
-    for one, two in zip(alone, together, strict=True):
+    for one, two in zip(apart, together, strict=True):
         step = two.pop("step")
-        row = {**two, "alone": one["step"], "together": step, "efficiency": one["step"] / step}
+        row = {**two, "apart": one["step"], "together": step, "efficiency": one["step"] / step}
         row["projected"] = {
             f"{n} workers, {g} Gbit/s": projected(row, latency, n, g)[1]
             for n in WORKERS

@@ -34,6 +34,7 @@ from aigc_keras.guards import (
 )
 from aigc_keras.shared import (
     Model,
+    by_name,
     compile_config,
     draw_rows,
     in_batches,
@@ -1111,7 +1112,10 @@ class LatentDiffusion(DiffusionModel):
         """
         if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
             batches, seen = [], 0
-            for batch in x if isinstance(x, tf.data.Dataset) else map(x.__getitem__, range(len(x))):
+            if isinstance(x, keras.utils.PyDataset):
+                n = 5000 if x.num_batches is None else x.num_batches
+                x = map(x.__getitem__, range(n))
+            for batch in x:
                 batches.append(np.asarray(batch[0] if isinstance(batch, tuple | list) else batch))
                 seen += len(batches[-1])
                 if seen >= 5000:
@@ -1132,17 +1136,25 @@ class LatentDiffusion(DiffusionModel):
         self.latent_mean.assign(latents.mean(axis=0))
         self.latent_std.assign(std)
 
-    def _sample(self, *args, **kwargs):
+    def _check_adapted(self):
         if not np.any(self.latent_std):
             raise ValueError("model: it knows no latents yet; call fit, or adapt(images), first.")
+
+    def _sample(self, *args, **kwargs):
+        self._check_adapted()
         return super()._sample(*args, **kwargs)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, *args, **kwargs):
+        self._check_adapted()
+        return super().evaluate(*args, **kwargs)
+
+    def fit(self, *args, **kwargs):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
         if not np.any(self.latent_std):
-            check_run(self.check_batch, self.accepted_data, x, y, *args, **kwargs)
-            self.adapt(x[0] if isinstance(x, tuple | list) else x)
-        return super().fit(x, y, *args, **kwargs)
+            given = by_name(keras.Model.fit, args, kwargs)
+            check_run(self.check_batch, self.accepted_data, **given)
+            self.adapt(given["x"])
+        return super().fit(*args, **kwargs)
 
     def encode(self, images):
         mean, _ = self.autoencoder.encoder(images, training=False)

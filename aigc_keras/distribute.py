@@ -21,7 +21,6 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras.callbacks import SampleGrid
-from aigc_keras.guards import check_number
 from aigc_keras.shared import own_rows, replaced
 
 SUM = tf.distribute.ReduceOp.SUM
@@ -112,8 +111,8 @@ def prepare(model):
         )
     if model.jit_compile:
         warnings.warn(
-            "jit_compile: XLA cannot add gradients of several replicas on a CPU; training goes on "
-            "without it. compile(jit_compile=False) says the same.",
+            "jit_compile: several replicas do without XLA, which cannot add their gradients on a "
+            "CPU. compile(jit_compile=False) says the same.",
             stacklevel=2,
         )
         model.jit_compile = False
@@ -195,7 +194,6 @@ def fit(
     verbose="auto",
     callbacks=(),
     validation_data=None,
-    shuffle=False,
     initial_epoch=0,
     **others,
 ):
@@ -213,9 +211,7 @@ def fit(
         ValueError: bad data; a batch of fewer rows than replicas; other batches in other processes.
         RuntimeError: a process is gone.
     """
-    check_number("epochs", epochs, low=0, integer=True)
-    for name, value in others.items():
-        raise ValueError(f"{name}: got {value!r}, accepted by several processes is nothing.")
+    _check_nothing_else(others)
     strategy = model.distribute_strategy
     n_batches = _check_dataset("x", x if y is None else (x, y))
     prepare(model)
@@ -249,19 +245,20 @@ def fit(
             for i, batch in enumerate(x):
                 if i < skipped:
                     continue
+                if i > skipped:
+                    state.save_sometimes([epoch, i], i)
                 callbacks.on_train_batch_begin(i)
                 logs, stop = train(batch, model.stop_training)
                 callbacks.on_train_batch_end(i, logs)
                 if stop:
                     break
-                state.save_sometimes(epoch, i + 1)
             iter(x)
             skipped = 0
             if validation_data is not None:
                 found = _pass(model, validation_data)
                 logs = logs | {f"val_{name}": value for name, value in found.items()}
             callbacks.on_epoch_end(epoch, logs)
-            state.save_sometimes(epoch + 1, 0)
+            state.save_sometimes([epoch + 1, 0], i + 1, ended=True)
             if train.agree(stop or model.stop_training):
                 break
         callbacks.on_train_end(logs)
@@ -275,12 +272,19 @@ def fit(
     return model.history
 
 
-def evaluate(model, x, y=None, *, verbose="auto", return_dict=False):
+def evaluate(model, x, y=None, *, verbose="auto", return_dict=False, **others):
     """What `model.evaluate` does in each of several processes; see `fit`."""
+    _check_nothing_else(others)
     _check_dataset("x", x if y is None else (x, y))
     prepare(model)
     logs = _pass(model, x)
     return logs if return_dict else list(logs.values())
+
+
+def _check_nothing_else(others):
+    for name, value in others.items():
+        if value:
+            raise ValueError(f"{name}: got {value!r}, accepted by several processes is nothing.")
 
 
 def _pass(model, dataset):
@@ -404,17 +408,20 @@ class State:
         others = [v for optimizer in optimizers(model) for v in optimizer.variables]
         self.variables = [*model.variables, *others, *losses]
 
-    def save_sometimes(self, epoch, step):
-        """Save after `step` steps of an epoch, or before its first one: as often as was asked."""
+    def save_sometimes(self, position, steps, ended=False):
+        """Save as often as was asked, after `steps` of an epoch, which may have `ended` with them.
+
+        `position`: (epoch, step) where to go on.
+        """
         every = self.settings.save_freq if self.settings else None
-        if not every or (step != 0 if every == "epoch" else step == 0 or step % every):
+        if not every or not (ended if every == "epoch" else steps % every == 0):
             return
         # Losses are added up over the processes when they are read: all have to take part.
         arrays = [np.asarray(v) for v in self.variables]
         if is_chief(self.strategy):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replaced(self.path) as partial:
-                np.savez(partial, np.array([epoch, step]), *arrays)
+                np.savez(partial, np.array(position), *arrays)
 
     def restore(self, epoch):
         """(epoch, step) where to begin, and all processes in the state of the chief.

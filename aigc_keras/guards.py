@@ -155,11 +155,12 @@ def check_conditions(conditions, n, num_classes):
 def check_run(
     check,
     accepted,
-    x,
+    x=None,
     y=None,
+    *,
     batch_size=None,
     epochs=1,
-    *_,
+    initial_epoch=0,
     steps_per_epoch=None,
     steps=None,
     validation_data=None,
@@ -192,6 +193,7 @@ def check_run(
         if value is not None:
             check_number(name, value, low=1, integer=True)
     check_number("epochs", epochs, low=0, integer=True)
+    check_number("initial_epoch", initial_epoch, low=0, integer=True)
     check_number("validation_split", validation_split, low=0, below=1)
     for name, value in (("sample_weight", sample_weight), ("class_weight", class_weight)):
         if value is not None:
@@ -216,19 +218,20 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
             f"y: got a {type(y).__name__}, accepted is None with a {type(x).__name__}, which "
             "brings its labels."
         )
-    if isinstance(x, tf.data.Dataset):
-        if steps is None and x.cardinality() == tf.data.INFINITE_CARDINALITY:
+    if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
+        if isinstance(x, tf.data.Dataset):
+            endless = x.cardinality() == tf.data.INFINITE_CARDINALITY
+            batch = next(iter(x.take(1)), None)
+        else:
+            endless = x.num_batches is None
+            batch = None if x.num_batches == 0 else x[0]
+        if endless and steps is None:
             raise ValueError(
                 f"{name}: got a dataset without an end, accepted is one with steps_per_epoch (or "
                 "validation_steps, or steps)."
             )
-        batch = next(iter(x.take(1)), None)
         if batch is None:
             raise ValueError(f"{name}: got an empty dataset, accepted is at least one batch.")
-    elif isinstance(x, keras.utils.PyDataset):
-        if len(x) == 0:
-            raise ValueError(f"{name}: got an empty dataset, accepted is at least one batch.")
-        batch = x[0]
     elif isinstance(x, np.ndarray | tf.Tensor):
         batch = x if y is None else (x, y)
     else:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import math
 import os
 import tempfile
@@ -67,6 +68,13 @@ def replaced(path):
         partial.unlink(missing_ok=True)
 
 
+def by_name(method, args, kwargs):
+    """The arguments of a method of `keras.Model` as a dict, however they were given."""
+    given = inspect.signature(method).bind(None, *args, **kwargs).arguments
+    more = given.pop("kwargs", {})
+    return {name: value for name, value in given.items() if name != "self"} | more
+
+
 class Model(keras.Model):
     """A `keras.Model` with what all models of the library do alike.
 
@@ -95,12 +103,14 @@ class Model(keras.Model):
             called = "labels" if name == "x" else f"{name}: labels"
             check_labels(parts[1], len(parts[0]), num_classes, called)
 
-    def fit(self, x=None, y=None, *args, callbacks=None, shuffle=None, **kwargs):
+    def fit(self, *args, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN.
 
         In one of several processes it is that of `aigc_keras.distribute`.
         """
-        check_run(self.check_batch, self.accepted_data, x, y, *args, **kwargs)
+        given = by_name(keras.Model.fit, args, kwargs)
+        check_run(self.check_batch, self.accepted_data, **given)
+        callbacks = given.pop("callbacks", None)
         callbacks = [] if callbacks is None else callbacks
         callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
         for callback in callbacks:
@@ -108,19 +118,20 @@ class Model(keras.Model):
                 raise ValueError(
                     f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback."
                 )
-        if shuffle is None:
-            shuffle = not isinstance(x, tf.data.Dataset)  # Keras warns: a dataset shuffles itself
-        kwargs |= {"callbacks": [NaNGuard(), *callbacks], "shuffle": shuffle}
+        given["callbacks"] = [NaNGuard(), *callbacks]
         if _distribute().in_several_processes(self):
-            return _distribute().fit(self, x, y, *args, **kwargs)
-        return super().fit(x, y, *args, **kwargs)
+            return _distribute().fit(self, **given)
+        if given.get("shuffle") is None:  # Keras warns: a dataset shuffles itself
+            given["shuffle"] = not isinstance(given["x"], tf.data.Dataset)
+        return super().fit(**given)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`, after a look at the data; with several processes as `fit`."""
-        check_run(self.check_batch, self.accepted_data, x, y, *args[:1], **kwargs)
+        given = by_name(keras.Model.evaluate, args, kwargs)
+        check_run(self.check_batch, self.accepted_data, **given)
         if _distribute().in_several_processes(self):
-            return _distribute().evaluate(self, x, y, *args, **kwargs)
-        return super().evaluate(x, y, *args, **kwargs)
+            return _distribute().evaluate(self, **given)
+        return super().evaluate(**given)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing is left to build. Keras would add the first batches of all replicas for it,

@@ -392,8 +392,8 @@ class PerceptualLoss(keras.layers.Layer):
 PARTS = ("loss", "content_loss", "style_loss", "color_loss", "variation_loss")
 
 
-def _trackers(names=PARTS):
-    return [keras.metrics.Mean(name=name) for name in names]
+def _trackers():
+    return [keras.metrics.Mean(name=name) for name in PARTS]
 
 
 def _tracked(trackers, losses, count=1):
@@ -558,6 +558,7 @@ class StyleTransfer(Model):
 
         Losses are means over an epoch, so early stopping wants epochs of a few steps.
         """
+        _check_no_data(kwargs)
         check_number("steps_per_epoch", steps_per_epoch, low=1, integer=True)
         nothing = steady(tf.data.Dataset.from_tensors(0).repeat())
         kwargs |= {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
@@ -565,10 +566,17 @@ class StyleTransfer(Model):
 
     def evaluate(self, **kwargs):
         """`keras.Model.evaluate` without data: the losses of the picture as it is now."""
+        _check_no_data(kwargs)
         return super().evaluate(tf.data.Dataset.from_tensors(0), **kwargs)
 
     def check_batch(self, name, parts):
         """There is nothing to check: the pictures were given before."""
+
+    def export(self, *args, **kwargs):
+        raise ValueError(
+            "model: got a StyleTransfer, accepted for export are models with a function to call; "
+            "images.write saves picture()."
+        )
 
     # --- using the trained picture ---
 
@@ -670,6 +678,15 @@ def _check_images(name, images):
         return []
     images = images if isinstance(images, list | tuple) else [images]
     return [_check_image(f"{name}[{i}]", image) for i, image in enumerate(images)]
+
+
+def _check_no_data(arguments):
+    for name in ("x", "y", "validation_data"):
+        if arguments.get(name) is not None:
+            raise ValueError(
+                f"{name}: got a {type(arguments[name]).__name__}, accepted is None: the pictures "
+                "were given before."
+            )
 
 
 def _check_batch(name, images, multiple):
@@ -928,8 +945,8 @@ class FastStyleTransfer(Model):
     def stylize(self, image, tile=512):
         """One image (H, W, 3) of any size, painted; a large one in tiles of `tile` px.
 
-        All tiles are normalised by the statistics of the whole image, taken at a longer side of at
-        most 512 px, and see 64 px around them: there are no seams, and memory stays bounded.
+        All tiles are normalised by the statistics of the whole image, taken at a longer side of
+        about 512 px, and see 64 px around them: there are no seams, and memory stays bounded.
         """
         image = self._recolored(_check_image("image", image)[None])[0]
         whole = mirrored(image)
@@ -1085,10 +1102,10 @@ class AdaIN(Model):
         ]
         # Each layer has its own scale, up to hundreds: the decoder sees all of them at size 1.
         sizes = [ops.sqrt(2.0 * ops.mean(ops.square(x), axis=(1, 2))) for x in style_statistics]
-        scaled = [
+        inputs = [
             x / (size[:, None, None, None] + 1e-5) for x, size in zip(maps, sizes, strict=True)
         ]
-        return images + self.decoder(scaled, training=training), maps
+        return images + self.decoder(inputs, training=training), maps
 
     def objective(self, pictures, maps, style_maps, colors):
         """A dict of losses: the deepest maps as decoded, Gram matrices and colours of the style."""
@@ -1134,10 +1151,15 @@ class AdaIN(Model):
         losses = self.losses_of(data, training=False)
         return _tracked(self.trackers, losses, ops.shape(data[0])[0])
 
+    accepted_data = (
+        "accepted are pairs (images, styles): a tf.data.Dataset or keras.utils.PyDataset of them, "
+        "or two arrays x and y."
+    )
+
     def check_batch(self, name, parts):
-        if len(parts) < 2:
-            raise ValueError(f"{name}: got images only, accepted are pairs (images, styles).")
-        for part in parts[:2]:
+        if len(parts) != 2:
+            raise ValueError(f"{name}: got {len(parts)} parts, {self.accepted_data}")
+        for part in parts:
             _check_batch(name, part, 8)
 
     def call(self, inputs, training=False):

@@ -18,6 +18,7 @@ from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.shared import (
     Dropout,
     Model,
+    by_name,
     compile_config,
     restored,
     scaled,
@@ -748,12 +749,16 @@ class NGram(LanguageModel):
         check_compile(**kwargs)
         keras.Model.compile(self, optimizer=None, run_eagerly=True, jit_compile=False)
 
-    def fit(self, x=None, *args, epochs=1, **kwargs):
-        if epochs != 1:
+    def fit(self, *args, **kwargs):
+        given = by_name(keras.Model.fit, args, kwargs)
+        if given.get("epochs", 1) != 1:
             raise ValueError(
-                f"epochs: got {epochs}, accepted is 1: counting again says nothing new."
+                f"epochs: got {given['epochs']}, accepted is 1: counting again says nothing new."
             )
-        return super().fit(x, *args, **kwargs)
+        n = self.distribute_strategy.num_replicas_in_sync
+        if n > 1:
+            raise ValueError(f"strategy: got one of {n} replicas, accepted is one: to count.")
+        return super().fit(**given)
 
     def train_step(self, data):
         tokens = np.asarray(data)
@@ -870,6 +875,14 @@ class NGram(LanguageModel):
             for n in range(1, self.order + 1)
         ]
         self.tables = None
+
+    def load_weights(self, *args, **kwargs):
+        before = self.counts, self.tables
+        try:
+            super().load_weights(*args, **kwargs)
+        except BaseException:
+            self.counts, self.tables = before
+            raise
 
     def get_config(self):
         return {**super().get_config(), "order": self.order}

@@ -148,6 +148,8 @@ def all_models(folder):
     refused = {
         "arrays": lambda: model.fit(np.zeros((8, 8, 8, 1), "float32"), verbose=0),
         "keyword": lambda: model.fit(data().batch(8), verbose=0, steps_per_epoch=2),
+        "shuffle": lambda: model.fit(data().batch(8), verbose=0, shuffle=True),
+        "evaluate steps": lambda: model.evaluate(data().batch(8), verbose=0, steps=2),
         "small": lambda: model.fit(data().batch(2), verbose=0),
         "other": lambda: model.fit(data().shuffle(23, seed=rank).batch(8), verbose=0),
         "nan": lambda: model.fit(bad.batch(8), epochs=2, verbose=0),
@@ -180,6 +182,11 @@ def two_devices(folder):
     with strategy.scope():
         model.compile(metrics=[keras.metrics.Mean("frechet_distance")])
     results["metrics"] = error_of(lambda: model.fit(dataset, verbose=0))
+    with strategy.scope():
+        counter = ak.text.NGram(ak.text.CharTokenizer("abc"), 2, 8)
+        counter.compile()
+    windows = counter.windows(["abc"] * 9, batch_size=4, shuffle=False)
+    results["counting"] = error_of(lambda: counter.fit(windows, verbose=0))
     # Equal shares of unequal numbers of rows: a mistake that the comparison has to see.
     ak.shared.share = lambda count: 0.5
     np.savez(folder / "mistake.npz", **state(*train("vae", strategy)))
@@ -318,6 +325,8 @@ def test_what_several_processes_refuse(folder):
         results = json.loads((folder / f"{rank}.json").read_text())
         assert results["arrays"].startswith("ValueError: x: got array")
         assert results["keyword"].startswith("ValueError: steps_per_epoch: got 2, accepted by")
+        assert results["shuffle"].startswith("ValueError: shuffle: got True, accepted by several")
+        assert results["evaluate steps"].startswith("ValueError: steps: got 2, accepted by several")
         assert results["small"].startswith("ValueError: x: got a batch of 1 rows, accepted are at")
         assert results["other"].startswith("ValueError: x: got other batches in other processes")
         assert results["nan"].startswith("FloatingPointError: ")
@@ -330,7 +339,8 @@ def test_all_processes_stop_when_one_wants_to(folder):
 
 def test_what_two_devices_refuse(folder):
     results = json.loads((folder / "mirrored.json").read_text())
-    assert any(x.startswith("jit_compile: XLA cannot") for x in results["warnings"])
+    assert any(x.startswith("jit_compile: several replicas") for x in results["warnings"])
+    assert results["counting"].startswith("ValueError: strategy: got one of 2 replicas, accepted")
     assert "leaves a replica without rows" in results["empty"]
     assert results["outside"].startswith("ValueError: optimizer: got sgd_")
     assert results["metrics"].startswith("ValueError: metrics: got ['frechet_distance'], accepted")
@@ -357,6 +367,32 @@ def test_a_dead_process_ends_the_other_and_the_run_is_resumed(tmp_path):
     arrays = {k: v[-2:] if k.startswith("history") else v for k, v in arrays.items()}
     assert distance(state(model, history), arrays) < TOLERANCE
     assert not (tmp_path / "backup/backup.npz").exists()
+
+
+def test_a_backup_after_an_epoch_loses_none_of_its_losses(tmp_path):
+    """The loop of several processes is that of one, too; each of these epochs has three batches."""
+
+    def train(epochs, *callbacks):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=3)
+        keras.utils.set_random_seed(3)
+        model, dataset = make("vae")
+        history = ak.distribute.fit(
+            model, dataset, epochs=epochs, verbose=0, callbacks=[backup, *callbacks]
+        )
+        return model, history.history
+
+    def leave(epoch, logs):
+        if epoch == 1:
+            raise InterruptedError
+
+    expected = train(3)
+    assert not (tmp_path / "backup/backup.npz").exists()
+    with pytest.raises(InterruptedError):
+        train(3, keras.callbacks.LambdaCallback(on_epoch_end=leave))
+    model, history = train(3)
+    assert len(history["loss"]) == 2  # of the second epoch, which was not saved, and the third
+    expected[1].update({name: values[1:] for name, values in expected[1].items()})
+    assert distance(state(*expected), state(model, history)) == 0
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,13 @@ def headless():
     return keras.Sequential([keras.layers.Dense(2)])
 
 
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, i):
+        return POINTS
+
+
 class Models:
     """Small compiled models, each built when it is first asked for."""
 
@@ -106,6 +113,10 @@ class Models:
     @functools.cached_property
     def autoencoder(self):
         return diffusion.latent_autoencoder((8, 8, 1), channels=1, width=2)
+
+    def latent(self):
+        small = {"latent_shape": (2, 2, 1), "widths": (8,), "blocks": 1}
+        return self.compiled(diffusion.LatentDiffusion(self.autoencoder, **small))
 
     @functools.cached_property
     def tok(self):
@@ -239,10 +250,20 @@ FIT = [
     (lambda m: m.gpt.compile(metrics=["accuracy"]), "metrics"),
     (lambda m: m.ngram.fit(np.zeros((2, 5), int), sample_weight=np.ones(2)), "sample_weight"),
     (lambda m: m.ngram.compile(loss="mse"), "loss"),
+    (lambda m: m.ngram.fit(np.ones((2, 5), int), None, 32, 3), "epochs"),
+    (lambda m: m.gan.fit(POINTS, initial_epoch="1"), "initial_epoch"),
+    (lambda m: m.gan.fit(POINTS, None, 4, 1, 0, ["x"]), "callbacks"),
+    (lambda m: m.gan.evaluate(POINTS, None, 4, 0, np.ones(4)), "sample_weight"),
+    (lambda m: m.gan.fit(Endless()), "x"),
+    (lambda m: m.latent().evaluate(IMAGES, verbose=0), "model"),
     (lambda m: m.transfer().fit(0), "steps_per_epoch"),
     (lambda m: m.transfer().fit(True), "steps_per_epoch"),
     (lambda m: m.transfer().fit(1, epochs="2"), "epochs"),
     (lambda m: m.transfer().fit(1, epochs=-2), "epochs"),
+    (lambda m: m.transfer().fit(1, x=PICTURES), "x"),
+    (lambda m: m.transfer().fit(1, validation_data=PICTURES), "validation_data"),
+    (lambda m: m.transfer().evaluate(x=PICTURES), "x"),
+    (lambda m: m.transfer().export("picture"), "model"),
     (lambda m: m.transfer().compile(loss="mse"), "loss"),
     (lambda m: m.transfer().fit(1, callbacks="x"), "callbacks"),
     (lambda m: m.fast.fit(None), "x"),
@@ -261,6 +282,7 @@ FIT = [
     (lambda m: m.adain.fit(PICTURES, "x"), "y"),
     (lambda m: m.adain.fit(PICTURES, PICTURES, validation_data=PICTURES), "validation_data"),
     (lambda m: m.adain.evaluate(PICTURES), "x"),
+    (lambda m: m.adain.fit(dataset(PICTURES, PICTURES, PICTURES)), "x"),
 ]
 
 GAN = [
@@ -1334,14 +1356,19 @@ def test_weights_of_another_class_are_refused_and_change_nothing(m, tmp_path):
     models["gaussian"] = vae.VAE((8, 8, 1), 2, width=2, hidden=4, likelihood="gaussian")
     for name, model in models.items():
         model.save_weights(tmp_path / f"{name}.weights.h5")
+    models["longer"] = text.NGram(models["ngram"].tokenizer, models["ngram"].order + 1, 8)
+    models["longer"].compile()
+    models["longer"].save_weights(tmp_path / "longer.weights.h5")
     for name, model in models.items():
         before = [v.numpy() for v in all_variables(model)]
+        counts = repr(getattr(model, "counts", None))
         for other in set(models) - {name}:
             path = tmp_path / f"{other}.weights.h5"
             with pytest.raises(ValueError, match=rf"/{other}\.weights\.h5.*accepted"):
                 model.load_weights(path)
         for a, b in zip(before, all_variables(model), strict=True):
             np.testing.assert_array_equal(a, b.numpy())
+        assert repr(getattr(model, "counts", None)) == counts
         model.load_weights(tmp_path / f"{name}.weights.h5")
 
 

@@ -819,6 +819,17 @@ def test_tiles_equal_the_whole_in_the_depth_of_the_checkpoints(make):
     np.testing.assert_allclose(tiles, whole, atol=1e-5)
 
 
+def test_tiles_of_a_large_picture_are_normalised_by_its_thumbnail():
+    transfer, content = fast_model(painting=True), image(600, 32)
+    one, tiles = (transfer.stylize(content, tile=tile) for tile in (640, 64))
+    assert np.abs(one - recolored(content, image(48, 24, 1))).max() > 0.05, "nothing painted"
+    np.testing.assert_allclose(tiles, one, atol=1e-5)
+    own = style.in_tiles(
+        lambda x: transfer.measure(x)[0], transfer.recolored(content[None])[0], 640
+    )
+    assert np.abs(own - one).max() > 1e-4, "normalised by all of its pixels"
+
+
 def test_tiles_without_the_pixels_around_them_do_not_equal_the_whole():
     """The test above can fail: the overlap is what makes it pass."""
     transfer, content = fast_model(painting=True), image(160, 160)
@@ -1090,7 +1101,7 @@ def test_pictures_without_colour_or_texture_stay_finite(method):
         (lambda: style.AdaIN(["block2_conv1"]), "style_layers: got .* accepted without a decoder"),
         (lambda: fast_model().fit(255 * batch()), "x: got values from"),
         (lambda: fast_model().fit(batch()[:, :30]), r"x: got shape \(8, 30, 32, 3\)"),
-        (lambda: adain_model().fit(batch()), "x: got images only"),
+        (lambda: adain_model().fit(batch()), "x: got 1 parts, accepted are pairs"),
         (lambda: adain_model().fit(batch(), batch()[:, :28]), "divisible by 8"),
         (lambda: adain_model().fit((batch() * 100).astype("uint8"), batch()), "x: got uint8"),
         (lambda: fast_model().fit(tf.data.Dataset.from_tensors(batch()).take(0)), "empty dataset"),

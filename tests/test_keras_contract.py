@@ -829,10 +829,19 @@ def test_xla(name, fixed_noise, tmp_path):
     """XLA takes the steps that Python takes, given the same random numbers: its own are others."""
     for options in ({"run_eagerly": True}, {"jit_compile": True}):
         model = build(name, **options)
+        assert (model.run_eagerly, model.jit_compile) == (
+            "run_eagerly" in options,
+            "jit_compile" in options,
+        )
+        model.save_weights(tmp_path / "before.weights.h5")
         fit(name, model, slice(0, BATCH), epochs=2)
         model.save_weights(tmp_path / f"{next(iter(options))}.weights.h5")
-    paths = sorted(tmp_path.iterdir())
-    assert_same_files(*paths, rtol=1e-3, atol=1e-5)
+    python, xla, before = (
+        tmp_path / f"{x}.weights.h5" for x in ("run_eagerly", "jit_compile", "before")
+    )
+    assert_same_files(python, xla, rtol=1e-3, atol=1e-5)
+    with pytest.raises(AssertionError):
+        assert_same_files(before, xla, rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ import tensorflow as tf
 from cases import CASES, SEED
 from races import RACES
 
+from aigc_keras.shared import replaced
+
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parents[1] / "data" / "benchmarks.json"
 PAGE = HERE / "README.md"
@@ -580,22 +582,18 @@ def race_cell(score):
     return f"{mean} ({', '.join(values)})" if len(values) > 1 else mean
 
 
-def replace(path, text):
-    """All or nothing: an interrupted run leaves what was there."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def write(report):
-    replace(OUTPUT, json.dumps(report, indent=1) + "\n")
+    with replaced(OUTPUT) as partial:
+        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\nWritten to {OUTPUT.name}.")
 
 
 def write_page(tables):
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.split(MARKS[0])[0], page.split(MARKS[1])[1]
-    replace(PAGE, f"{before}{MARKS[0]}\n{tables}\n\n{MARKS[1]}{after}")
+    with replaced(PAGE) as partial:
+        text = f"{before}{MARKS[0]}\n{tables}\n\n{MARKS[1]}{after}"
+        partial.write_text(text, encoding="utf-8")
 
 
 # --- what is run ---
@@ -674,6 +672,13 @@ def main():
     arguments = parser.parse_args()
     if unknown := set(arguments.races) - set(RACES):
         parser.error(f"RACE: got {', '.join(unknown)}, accepted are {', '.join(RACES)}.")
+    if arguments.races and not arguments.race:
+        parser.error(f"RACE: got {', '.join(arguments.races)}, accepted with --race SECONDS.")
+    if arguments.curves and (arguments.race or arguments.only):
+        parser.error("--curves: got --race or --only, too, accepted is --quick beside it.")
+    if not any(arguments.only.lower() in case.name.lower() for case in CASES):
+        names = ", ".join(case.name for case in CASES)
+        parser.error(f"--only: got {arguments.only!r}, accepted is a part of one of {names}.")
 
     if os.getloadavg()[0] > 0.5:
         progress("Other programs are busy on this machine: do not trust the numbers.")

@@ -22,7 +22,7 @@ KINDS = {
 }
 OTHER = "number by number"  # sums, products and functions of arrays, fused or not
 STEPS = 5
-STEP = re.compile("^(multi|one)_step_on_iterator")
+STEP = re.compile("^multi_step_on_iterator")
 
 
 def spent(network, data):
@@ -51,12 +51,13 @@ def spent(network, data):
             found.append((name, begin, begin + event.duration_ps))
         lines.append(found)
     steps = sorted(event[1:] for line in lines for event in line if STEP.search(event[0]))[1:]
+    start, stop = steps[0][0], steps[-1][1]
     kinds, intervals = collections.Counter(), []
     for line in lines:
         open_events = []
         for name, begin, end in line:
             kind = _kind(name)
-            if kind is None or STEP.search(name) or begin < steps[0][0]:
+            if kind is None or STEP.search(name) or not start <= begin < stop:
                 continue
             intervals.append((begin, end))
             kinds[kind] += end - begin
@@ -65,7 +66,7 @@ def spent(network, data):
             if open_events:  # it runs inside another, which is counted without it
                 kinds[open_events[-1][1]] -= end - begin
             open_events.append((end, kind))
-    return {k: n / 1e12 for k, n in kinds.items()}, _length(intervals) / _length(steps)
+    return {k: n / 1e12 for k, n in kinds.items()}, _length(intervals) / (stop - start)
 
 
 def _kind(name):

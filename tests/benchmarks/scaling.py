@@ -144,8 +144,9 @@ def page(rows, latency):
     """The section of the guide, as Markdown."""
     lines = [
         "Two processes of one machine, each on a core of its own and with the same batch: the",
-        "median time of a step of each by itself (apart), of a step of both (together), and of",
-        "adding that many bytes of gradients over loopback. Efficiency is apart / together.",
+        "median time of a step of the first while both train by themselves (apart), of a step of",
+        "both as one (together), and of adding that many bytes of gradients over loopback.",
+        "Efficiency is apart / together.",
         "",
         "| model | batch of each | gradients, MB | apart, ms | together, ms | adding, ms "
         "| collectives a step | efficiency |",

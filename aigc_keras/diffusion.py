@@ -24,6 +24,7 @@ from aigc_keras.guards import (
     as_images,
     check_choice,
     check_compile,
+    check_conditions,
     check_labels,
     check_metrics,
     check_number,
@@ -911,8 +912,7 @@ class DiffusionModel(Model):
             )
         else:
             labels = ()
-        check_seed(seed)
-        generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
+        generator = self.generator_of(seed)
         noise = keras.random.normal((n, *self.data_shape), seed=generator).numpy()
         seed = tf.cast(generator.next(), "int32")
         c = sampler.coefficients(self.alpha_bar)
@@ -959,14 +959,9 @@ class DiffusionModel(Model):
         """
         n_steps = check_number("n_steps", n_steps, low=1, integer=True)
         images = as_images("images", images, self.image_shape)
-        if (labels is None) != (self.num_classes is None):
-            accepted = "none" if self.num_classes is None else f"{len(images)} integers"
-            raise ValueError(f"labels: got {labels!r}, accepted are {accepted} by this model.")
-        conditions = ()
-        if self.num_classes:
-            conditions = (check_labels(labels, len(images), self.num_classes),)
-        check_seed(seed)
-        generator = self.seed_generator if seed is None else keras.random.SeedGenerator(seed)
+        conditions = () if labels is None else (labels,)
+        conditions = check_conditions(conditions, len(images), self.num_classes)
+        generator = self.generator_of(seed)
         # Not the numbers of default_rng(seed): the caller's data may be made of those.
         rng = np.random.default_rng([*generator.next().numpy(), n_steps])
         data = in_batches(self._encode_batch, images, batch_size=batch_size)

@@ -194,9 +194,9 @@ class GAN(Model):
             generator_optimizer, discriminator_optimizer: by default Adam, 4e-4, beta_1 0.5.
             metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
                 `evaluate` and validation, never in a training step.
-            jit_compile: XLA; off by default, because `make bench` measures DCGAN and the small
-                MLPGAN to be slower with it on two cores. An MLPGAN of 28 px is sometimes faster,
-                but XLA compiles again for a short last batch.
+            jit_compile: XLA; off by default. On two cores `make bench` measures DCGAN to be no
+                faster with it, and an MLPGAN of points slower. One of 28 px is faster once it is
+                compiled, but XLA compiles again for a short last batch.
         """
         check_compile(**kwargs)
         self.evaluation_metrics = check_metrics(metrics)

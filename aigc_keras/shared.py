@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.callbacks import NaNGuard
-from aigc_keras.guards import check_images, check_labels, check_number, check_run
+from aigc_keras.guards import check_images, check_labels, check_number, check_run, check_seed
 
 
 def join(inputs, conditions):
@@ -132,6 +132,10 @@ class Model(keras.Model):
         if _distribute().in_several_processes(self):
             return _distribute().evaluate(self, **given)
         return super().evaluate(**given)
+
+    def generator_of(self, seed):
+        """The model's own generator of random numbers or, for a seed, a new one."""
+        return self.seed_generator if seed is None else keras.random.SeedGenerator(check_seed(seed))
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing is left to build. Keras would add the first batches of all replicas for it,

@@ -270,8 +270,8 @@ class VAE(Model):
             optimizer: by default Adam, 1e-3.
             metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
                 `evaluate` and validation, never in a training step.
-            jit_compile: XLA; off by default, because `make bench` finds neither faster on two
-                cores, and XLA compiles again for a short last batch.
+            jit_compile: XLA; off by default. On two cores it is faster once it is compiled (`make
+                bench`), but it compiles again for a short last batch and for `evaluate`.
         """
         check_compile(**kwargs)
         self.evaluation_metrics = check_metrics(metrics)
@@ -431,9 +431,7 @@ class VAE(Model):
         means, log_variances = self.encode(images, *conditions, batch_size=batch_size)
         images = np.asarray(images, "float32")
         conditions = check_conditions(conditions, len(images), self.num_classes)
-        generator = (
-            self.seed_generator if seed is None else keras.random.SeedGenerator(check_seed(seed))
-        )
+        generator = self.generator_of(seed)
         results = []
         for i in range(0, len(images), batch_size):
             batch = [x[i : i + batch_size] for x in (images, means, log_variances, *conditions)]

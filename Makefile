@@ -1,5 +1,7 @@
 # `make` lists the targets. Everything runs in .venv, which the first target that needs it sets up.
 PYTHON ?= python3
+# uv, where there is one, sets up faster than pip; `make UV= ...` does without.
+UV ?= $(shell command -v uv 2>/dev/null)
 VENV = .venv/bin/python
 # The package imports its data sets already, which runpy finds worth a warning.
 DATA = $(VENV) -W ignore::RuntimeWarning:runpy -m aigc_keras.datasets
@@ -51,20 +53,23 @@ lock: ## pin the dependencies of pyproject.toml in requirements.lock again (need
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
 
+# --no-deps: the lock is complete, and pip before 23.3 would look for newer versions of what it names with an extra.
 # .ready is written last, and a set-up that finds no current .ready starts from an empty .venv:
 # an interrupted one never counts.
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo \
 	  "The course needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is: `$(PYTHON) --version 2>&1`." \
 	  "Name another one: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
-	@if command -v uv >/dev/null; then set -ex; \
-	  uv venv --quiet --clear --python "`command -v $(PYTHON)`" .venv; \
-	  uv pip install --python $(VENV) --require-hashes --compile-bytecode -r requirements.lock; \
-	  uv pip install --python $(VENV) --no-deps --no-build-isolation -e .; \
-	else set -ex; \
+	@set -ex; if [ -n "$(UV)" ]; then \
+	  "$(UV)" venv --quiet --clear --python "`command -v $(PYTHON)`" .venv; \
+	  "$(UV)" pip install --python $(VENV) --no-deps --require-hashes --compile-bytecode -r requirements.lock; \
+	  "$(UV)" pip install --python $(VENV) --no-deps --no-build-isolation -e .; \
+	  "$(UV)" pip check --python $(VENV); \
+	else \
 	  $(PYTHON) -m venv --clear .venv; \
-	  $(VENV) -m pip install --require-hashes -r requirements.lock; \
+	  $(VENV) -m pip install --no-deps --require-hashes -r requirements.lock; \
 	  $(VENV) -m pip install --no-deps --no-build-isolation -e .; \
+	  $(VENV) -m pip check; \
 	fi
 	@touch $@
 

@@ -87,8 +87,22 @@ def test_conda_brings_python_and_pip_and_the_lock_the_rest():
     python, pip, section = yaml.safe_load(read("environment.yml"))["dependencies"]
     asked = Requirement(python)
     assert (asked.name, asked.specifier) == ("python", SpecifierSet(PROJECT["requires-python"]))
-    assert pip == "pip"
+    assert [version in Requirement(pip).specifier for version in ("23.2.1", "23.3")] == [
+        False,
+        True,
+    ]
     assert section == {"pip": ["-r requirements.lock"]}
+
+
+def test_pip_never_looks_up_what_the_lock_has():
+    """Before 23.3 it resolves a requirement with an extra anew, and fails at a newer one."""
+    pages = ("Makefile", "README.md", "notebooks/exercises/README.md")
+    lines = [
+        line for name in pages for line in read(name).splitlines() if "requirements.lock" in line
+    ]
+    calls = [line for line in lines if "pip install" in line]
+    assert len(calls) == 4
+    assert all("--no-deps --require-hashes" in line for line in calls)
 
 
 def test_makefile_accepts_the_pythons_that_the_project_accepts():
@@ -118,9 +132,21 @@ def test_ci_calls_the_test_command_of_the_readme():
 
 
 def test_workflow_does_the_same_on_the_oldest_and_the_newest_python():
-    job = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]["test"]
+    jobs = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]
+    job = jobs["test"]
     assert job["steps"][-1] == {"run": "bash .ci/run"}
     assert job["strategy"]["matrix"]["python"] == [PYTHONS[0], PYTHONS[-1]]
+
+
+def test_ci_sets_up_with_pip_and_the_workflow_with_uv_too():
+    assert "export UV=" in read(".ci/run").splitlines()
+    steps = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]["uv"]["steps"]
+    assert steps[-2:] == [{"run": "pip install uv"}, {"run": "make lint data"}]
+    recipe = read("Makefile").partition('if [ -n "$(UV)" ]')[2]
+    with_uv, with_pip = recipe.partition("else")[::2]
+    for part in (with_uv, with_pip):
+        calls = re.findall(r"pip (install.* -r|install.* -e|check)", part)
+        assert calls[-1] == "check" and len(calls) == 3
 
 
 def test_readme_shows_the_measured_chapters():

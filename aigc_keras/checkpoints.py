@@ -14,12 +14,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from aigc_keras.files import DATA
 from aigc_keras.shared import replaced
 
 # What NumPy, zip and Keras raise for a file that is something else.
 NO_CHECKPOINT = (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError)
 NO_CHECKPOINT += (zipfile.BadZipFile, zlib.error, NotImplementedError)
-FOLDER = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
+FOLDER = DATA / "checkpoints"
 
 
 def manifest(folder=FOLDER):

@@ -2,9 +2,10 @@
 
 import json
 import os
-from pathlib import Path
 
-MEASUREMENTS = Path(__file__).resolve().parents[1] / "data" / "chapters.json"
+from aigc_keras.files import DATA
+
+MEASUREMENTS = DATA / "chapters.json"
 NAMES = ("fast", "lesson", "full")
 
 

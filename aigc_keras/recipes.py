@@ -16,7 +16,7 @@ from keras import layers
 
 from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, text, vae
 
-RUNS = Path(__file__).resolve().parents[1] / "runs"
+RUNS = Path("runs")  # in the folder from which it is called
 SEED = 0
 TEXTURED = ("immunohistochemistry", "flower", "chelsea")  # photographs that serve as styles
 

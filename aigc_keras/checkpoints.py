@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import filelock
 import keras
 import numpy as np
 
@@ -70,12 +71,13 @@ def save(model, name, folder=FOLDER, **facts):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
-    with replaced(path) as partial:
-        np.savez_compressed(partial, config=np.array(config), **arrays)
-    entry = {"sha256": _sha256(path), "bytes": path.stat().st_size, **facts}
-    with replaced(folder / "manifest.json") as partial:
-        text = json.dumps({**manifest(folder), name: entry}, indent=2, sort_keys=True)
-        partial.write_bytes(text.encode() + b"\n")
+    with filelock.FileLock(folder / ".lock"):  # the manifest is read, changed and written
+        with replaced(path) as partial:
+            np.savez_compressed(partial, config=np.array(config), **arrays)
+        entry = {"sha256": _sha256(path), "bytes": path.stat().st_size, **facts}
+        with replaced(folder / "manifest.json") as partial:
+            text = json.dumps({**manifest(folder), name: entry}, indent=2, sort_keys=True)
+            partial.write_bytes(text.encode() + b"\n")
 
 
 def load(name, folder=FOLDER):

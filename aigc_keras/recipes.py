@@ -3,6 +3,7 @@
 A recipe that is interrupted continues at its last finished epoch; its progress lies in `runs/`.
 """
 
+import json
 import re
 import shutil
 import sys
@@ -15,6 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, text, vae
+from aigc_keras.shared import replaced
 
 RUNS = Path("runs")  # in the folder from which it is called
 SEED = 0
@@ -288,7 +290,7 @@ RECIPES = {  # name: (function, what it trains on)
 
 
 class Clock(keras.callbacks.Callback):
-    """Adds up the seconds of training in a file, over all continuations."""
+    """Keeps the seconds of each epoch in a file; one that is trained again counts once."""
 
     def __init__(self, path):
         super().__init__()
@@ -298,21 +300,24 @@ class Clock(keras.callbacks.Callback):
         self.start = time.time()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.path.write_text(str(self.seconds() + time.time() - self.start))
+        seconds = self.seconds() | {str(epoch): time.time() - self.start}
+        with replaced(self.path) as partial:
+            partial.write_text(json.dumps(seconds))
 
     def seconds(self):
-        return float(self.path.read_text()) if self.path.exists() else 0.0
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
 
 def run(name, folder=checkpoints.FOLDER):
     """Train the checkpoint `name`, or go on where an earlier run stopped, and save it."""
     progress = RUNS / name
     progress.mkdir(parents=True, exist_ok=True)
-    clock = Clock(progress / "seconds.txt")
+    clock = Clock(progress / "seconds.json")
 
     def fit(model, train, epochs):
-        # The clock comes first: what is backed up has been counted.
-        backup = keras.callbacks.BackupAndRestore(progress / "backup")
+        # The clock comes first: what is backed up has been counted. The backup stays until the
+        # checkpoint stands: scoring takes minutes too.
+        backup = keras.callbacks.BackupAndRestore(progress / "backup", delete_checkpoint=False)
         log = keras.callbacks.CSVLogger(progress / "log.csv", append=True)
         callbacks = [clock, log, backup]
         model.fit(train, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=2)
@@ -327,7 +332,7 @@ def run(name, folder=checkpoints.FOLDER):
         recipe=f"aigc_keras.recipes.{train.__name__}",
         data=data,
         seed=SEED,
-        training_minutes=round(clock.seconds() / 60, 1),
+        training_minutes=round(sum(clock.seconds().values()) / 60, 1),
         parameters=model.count_params(),
         **facts,
     )

@@ -25,6 +25,8 @@ from nbclient.exceptions import CellExecutionError
 NOTEBOOKS = Path(__file__).resolve().parent
 MEASUREMENTS = NOTEBOOKS.parent / "data" / "chapters.json"
 README = NOTEBOOKS.parent / "README.md"
+# As JupyterLab writes it into a notebook that is opened.
+KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 
 
 def sources(numbers):
@@ -82,18 +84,26 @@ def normalise(notebook, chapter):
             cell.outputs = merge_streams(cell.outputs)
     ran = notebook.metadata
     notebook.metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "kernelspec": KERNELSPEC,
         "language_info": {k: v for k, v in ran.language_info.items() if k != "version"},
     }
     models = []
     if "widgets" in ran:
-        notebook.metadata["widgets"] = ran.widgets
+        notebook.metadata["widgets"] = as_lab_writes(ran.widgets)
         models = ran.widgets["application/vnd.jupyter.widget-state+json"]["state"]
     text = nbformat.writes(notebook)
     # Widgets have random ids, but come in the order in which the chapter made them.
     for position, model in enumerate(models):
         text = text.replace(model, digest(f"{chapter} widget {position}")[:32])
     return nbformat.writes(nbformat.reads(text, as_version=4)) + "\n"  # keys sorted again
+
+
+def as_lab_writes(state):
+    """JSON as JavaScript writes it, to which 1.0 is 1: a notebook that is opened stays the same."""
+    return json.loads(
+        json.dumps(state),
+        parse_float=lambda x: int(float(x)) if float(x).is_integer() else float(x),
+    )
 
 
 def digest(text):

@@ -1,0 +1,74 @@
+"""`make lab`: what students see, and chapters that stay as they are when they are opened."""
+
+import asyncio
+import json
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from traitlets.config import Config
+
+ROOT = Path(__file__).parents[1]
+LAB = ROOT / "notebooks" / "lab"
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def javascript(content):
+    """What Lab sends back of a notebook: in JavaScript 1.0 is 1."""
+    whole = json.dumps(content)
+    return json.loads(whole, parse_float=lambda x: float(x) if float(x) % 1 else int(float(x)))
+
+
+@pytest.fixture
+def contents(tmp_path):
+    """A contents manager with the course's settings for a copy of the chapters' folder."""
+    (tmp_path / "lab").mkdir()
+    settings = shutil.copy(LAB / "jupyter_server_config.py", tmp_path / "lab")
+    config = Config()
+    runpy.run_path(settings, init_globals={"get_config": lambda: config})
+    return config.ServerApp.contents_manager_class(root_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_that_is_opened_stays_as_it_is(contents, tmp_path, path):
+    """Lab saves a notebook that was merely opened, with the Python of the machine in it."""
+    copy = Path(shutil.copy(path, tmp_path))
+    model = asyncio.run(contents.get(copy.name))
+    model["content"] = javascript(model["content"])
+    model["content"]["metadata"]["language_info"]["version"] = "3.99.0"
+    model["content"]["metadata"]["kernelspec"]["display_name"] = "Another name"
+    asyncio.run(contents.save(model, copy.name))
+    assert copy.read_bytes() == path.read_bytes()
+
+
+def test_what_was_changed_is_saved(contents, tmp_path):
+    copy = Path(shutil.copy(CHAPTERS[0], tmp_path))
+    model = asyncio.run(contents.get(copy.name))
+    model["content"]["cells"][0]["source"] = "# Mine"
+    asyncio.run(contents.save(model, copy.name))
+    assert json.loads(copy.read_text())["cells"][0]["source"] == ["# Mine"]
+    asyncio.run(contents.save(model, "new.ipynb"))  # has no metadata to keep
+    assert (tmp_path / "new.ipynb").exists()
+
+
+@pytest.mark.parametrize(("user", "options"), [(0, ["--allow-root"]), (1000, [])])
+def test_start(monkeypatch, user, options):
+    """Lab refuses to be started by root, who is the only user of many containers."""
+    called = []
+    monkeypatch.setattr(os, "getuid", lambda: user, raising=False)
+    monkeypatch.setattr(os, "execv", lambda program, command: called.append(command))
+    monkeypatch.setattr(sys, "argv", ["start.py", "--no-browser"])
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "")
+    runpy.run_path(str(LAB / "start.py"))
+    assert called[0][1:] == ["-m", "jupyterlab", str(CHAPTERS[0]), "--no-browser", *options]
+    assert Path(os.environ["JUPYTER_CONFIG_PATH"], "labconfig", "page_config.json").exists()
+
+
+def test_students_see_no_teachers_tools_and_no_news():
+    hidden = json.loads((LAB / "labconfig" / "page_config.json").read_text())
+    assert hidden["disabledExtensions"] == {"@jupyter/nbgrader": True}
+    settings = json.loads((LAB / "labconfig" / "default_setting_overrides.json").read_text())
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"

@@ -596,15 +596,15 @@ def _folder_images(folder, files, labels, size):
     """`files` carries times and lengths so that a changed folder is read again."""
     from PIL import Image, ImageOps
 
-    from aigc_keras.images import UNREADABLE, to_rgb
+    from aigc_keras.images import decoding, to_rgb
 
     images, kept, broken = [], [], []
     for (path, _, _), label in zip(files, labels, strict=True):
         try:
-            with Image.open(path) as image:
-                image = to_rgb(image)
-        except UNREADABLE as error:
-            broken.append(f"{path.relative_to(folder)} ({error})")
+            with decoding(path), Image.open(path) as image:
+                image = to_rgb(image, size)
+        except ValueError as error:
+            broken.append(f"{path.relative_to(folder)} ({error.__cause__})")
             continue
         images.append(np.asarray(ImageOps.fit(image, (size, size), Image.BILINEAR)))
         kept.append(label)

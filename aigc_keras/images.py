@@ -1,4 +1,7 @@
-"""Pictures from files and into files: `read` and `write`, float32 (H, W, 3) in [-1, 1]."""
+"""Pictures from files and into files: `read` and `write`, float32 (H, W, 3) in [-1, 1].
+
+A path may begin with ~, the home folder.
+"""
 
 import contextlib
 import io
@@ -8,15 +11,21 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from aigc_keras.shared import replaced
 
 MAX_PIXELS = 25_000_000  # 300 MB as float32
 MIN_SIDE = 16
-# What Pillow raises for a damaged file depends on the format.
-UNREADABLE = (OSError, SyntaxError, EOFError, ValueError, struct.error)
-UNREADABLE += (Image.DecompressionBombError,)  # twice Image.MAX_IMAGE_PIXELS, 179 megapixels
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by EXIF's tag Orientation
 
 
 def read(path, size=None):
@@ -27,16 +36,16 @@ def read(path, size=None):
     pixels, the ratio of the sides is kept; None takes all pixels there are.
 
     Raises FileNotFoundError; ValueError if the file is no picture or damaged, if a side has fewer
-    than 16 pixels, or if there are more than 25 megapixels (of such a file, pass a `size`).
+    than 16 pixels, or if there are more than 25 megapixels; with a `size` up to
+    `PIL.Image.MAX_IMAGE_PIXELS` (89 megapixels), of a JPEG that is not progressive twice as many.
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path: got {path!r}, accepted is the path of an image file.")
     is_int = isinstance(size, int | np.integer) and not isinstance(size, bool)
     if size is not None and (not is_int or size < MIN_SIDE):
         raise ValueError(f"size: got {size!r}, accepted are None and an integer >= {MIN_SIDE}.")
-    with open(path, "rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is ours
-        with _decoding(path):
+    with open(os.path.expanduser(path), "rb") as file:
+        with decoding(path):
             image = Image.open(file)
         _check_sides("path", path, image.size)
         if size is not None:
@@ -47,10 +56,8 @@ def read(path, size=None):
                 f"{MAX_PIXELS / 1e6:g} megapixels; pass a size, such as size=1024, and it is made "
                 "smaller while it is read."
             )
-        with _decoding(path):
-            if size is not None:
-                image.draft(None, (2 * size, 2 * size))  # a JPEG unpacks at a fraction of its size
-            image = to_rgb(image)
+        with decoding(path):
+            image = to_rgb(image, size)
     if size is not None:
         image = image.resize(_fitted(image.size, size), Image.LANCZOS, reducing_gap=3.0)
     return np.asarray(image, "float32") / np.float32(127.5) - np.float32(1)
@@ -63,7 +70,8 @@ def write(path, image):
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path: got {path!r}, accepted is the path of an image file.")
-    if Path(path).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+    path = Path(os.path.expanduser(path))
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"path: got {str(path)!r}, accepted endings are .png, .jpg, .jpeg.")
     try:
         image = np.asarray(image)
@@ -80,18 +88,53 @@ def write(path, image):
     pixels = np.clip(np.round((image + 1.0) * 127.5), 0, 255).astype("uint8")
     # In memory first: Pillow does not notice when the disk is too full for a JPEG.
     encoded = io.BytesIO()
-    format = "PNG" if Path(path).suffix.lower() == ".png" else "JPEG"
+    format = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     Image.fromarray(pixels).save(encoded, format, quality=95, subsampling=0)  # PNG ignores the two
     with replaced(path) as partial:
         partial.write_bytes(encoded.getvalue())
 
 
-def to_rgb(image):
+@contextlib.contextmanager
+def decoding(path):
+    """Make whatever Pillow raises for a file a ValueError, with that as its cause."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags, or it raises afterwards
+            yield
+    except MemoryError:
+        raise
+    # Its plugins let anything through: struct.error, KeyError, ZeroDivisionError, zlib.error, ...
+    except Exception as error:
+        raise ValueError(
+            f"path: {str(path)!r} is not an image, or a damaged one ({type(error).__name__}: "
+            f"{error}); accepted are JPEG, PNG and what else Pillow reads."
+        ) from error
+
+
+def to_rgb(image, size=None):
     """An opened Pillow image as mode RGB: turned as its EXIF says, transparent parts on white.
 
-    Raises ValueError for pixels without a known range (mode F, or I beyond 16 bits).
+    A JPEG may come smaller, its sides at least twice `size`. Raises ValueError for pixels
+    without a known range (mode F, or I beyond 16 bits) and for too many of them.
     """
-    image = ImageOps.exif_transpose(image)
+    if size is not None and not image.info.get("progressive"):  # which is unpacked whole anyway
+        image.draft(None, (2 * size, 2 * size))  # a JPEG unpacks at a fraction of its size
+    limit = Image.MAX_IMAGE_PIXELS  # from here on Pillow itself only warns
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, Pillow's limit against decompression "
+            f"bombs is {limit:,}"
+        )
+    clear = image.info.get("transparency")
+    if clear is not None and image.format == "PNG":  # Pillow scales the pixels, but not this
+        raw = image.tile[0].args
+        narrow = {"L;2": 85, "L;4": 17}.get(raw, 1)
+        clear = tuple(c >> 8 for c in clear) if raw == "RGB;16B" else clear * narrow
+        image.info["transparency"] = clear
+    if not isinstance(image.info.get("xmp"), bytes | None):
+        del image.info["xmp"]  # on which a TIFF fails
+    image.load()  # a TIFF is turned by it
+    turn = TURNS.get(_orientation(image))
     if image.mode == "F":
         raise ValueError("its pixels are floats, whose range is unknown")
     if image.mode.startswith("I"):  # 16 bits, for which Pillow's own conversion clips at 255
@@ -99,6 +142,10 @@ def to_rgb(image):
         if grey.min() < 0 or grey.max() > 65_535:
             raise ValueError("its pixels have more than 16 bits")
         image = Image.fromarray(np.round(grey / np.float32(257)).astype("uint8"))
+        if clear is not None:
+            image.putalpha(Image.fromarray((grey != clear).astype("uint8") * np.uint8(255)))
+    if turn is not None:
+        image = image.transpose(turn)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
@@ -107,15 +154,23 @@ def to_rgb(image):
     return image.convert("RGB")
 
 
-@contextlib.contextmanager
-def _decoding(path):
+def _orientation(image):
+    """EXIF's tag Orientation, even where other tags are damaged; 1 if there is none."""
+    exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
     try:
-        yield
-    except UNREADABLE as error:
-        raise ValueError(
-            f"path: {str(path)!r} is not an image, or a damaged one ({error}); accepted are JPEG, "
-            "PNG and what else Pillow reads."
-        ) from error
+        order = {b"II": "<", b"MM": ">"}[exif[:2]]
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for i in range(count):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * i)
+            if tag == ExifTags.Base.Orientation and value in range(1, 9):
+                return value
+    except (KeyError, struct.error):
+        pass  # no EXIF, or cut off
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)  # XMP, TIFF
+    except Exception:  # as in `decoding`; the pixels are there
+        return 1
 
 
 def _fitted(sides, size):

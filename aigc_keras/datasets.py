@@ -152,7 +152,10 @@ def load(
 ):  # fmt: skip
     """Batches of a dataset for `fit`: float32 (B, H, W, C) in [-1, 1]; "ring" gives (B, 2) points.
 
-    name: one of `names()` or the path of a folder of images. split: "train" or "test", or a slice
+    name: one of `names()` or the path of a folder of images, with a sub-folder for each class, or
+    one for train and one for test, in which the classes are (also Training, Testing and so on;
+    val or validation is the test where there is no other, else it is left aside: load it by its
+    own path). A link to a folder is followed once. split: "train" or "test", or a slice
     of it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji
     and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new order
     each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all of
@@ -220,7 +223,7 @@ def text(name, split="train"):
 
 def describe(name):
     """What a dataset or text is, how many, its shape, licence and origin, as printable text."""
-    is_file = isinstance(name, (str, Path)) and Path(name).expanduser().is_file()
+    is_file = isinstance(name, (str, Path)) and _expanded(name).is_file()
     if name in TEXTS or (is_file and name not in _ABOUT):
         return _describe_text(_known_text(name))
     name = _known(name)
@@ -304,13 +307,18 @@ def _is_int(value):
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def _expanded(path):
+    return Path(os.path.expanduser(path))  # Path's own raises where there is no such home
+
+
 def _known(name):
     """The name itself, or a Path if it means a folder."""
     if isinstance(name, str) and name in _ABOUT:
         return name
     is_text = isinstance(name, str)
-    if isinstance(name, Path) or (is_text and (re.search(r"[/\\]", name) or os.path.isdir(name))):
-        folder = Path(name).expanduser()
+    is_folder = is_text and os.path.isdir(os.path.expanduser(name))  # not of "", which is Path(".")
+    if isinstance(name, Path) or is_folder or (is_text and re.search(r"[/\\]", name)):
+        folder = _expanded(name)
         if not folder.is_dir():
             raise ValueError(f"name: there is no folder {str(folder)!r}")
         return folder
@@ -329,7 +337,7 @@ def _known_text(name):
     """The name itself, or the Path of a file that exists."""
     if isinstance(name, str) and name in TEXTS:
         return name
-    if isinstance(name, (str, Path)) and os.path.lexists(path := Path(name).expanduser()):
+    if isinstance(name, (str, Path)) and os.path.lexists(path := _expanded(name)):
         if not path.is_file():
             raise ValueError(f"name: {str(name)!r} is not a file; text takes one text file")
         return path
@@ -561,34 +569,86 @@ def _crops(split, start, stop, size):
 # --- a folder of images -----------------------------------------------------------------------
 
 
+_SPLITS = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(("test", "testing"), "test")
+_SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
+# Pictures, but not for Pillow alone: named as unreadable, not left out in silence.
+_OTHER_PICTURES = {".heic", ".heif", ".hif", ".avif", ".jxl", ".svg", ".xcf", ".exr"}
+_OTHER_PICTURES |= {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"}  # cameras
+
+
 def _folder_files(folder, split):
-    """((path, time, bytes) of each image file, class names, labels) of a folder's split.
+    """((path, time, bytes) of each image file, class names, labels) of a folder's split, see load.
 
-    Classes are the sub-folders; with sub-folders train/ and test/ those inside them.
+    Classes are the sub-folders, or those inside the sub-folders that are splits.
     """
-    from PIL import Image
-
-    Image.init()
-    roots = {s: folder / s for s in ("train", "test") if (folder / s).is_dir()}
-    if split not in roots:
-        if roots or split == "test":
-            raise ValueError(
-                f"split: got {split!r}, but the folder {str(folder)!r} has no sub-folder {split!r}"
-            )
-        roots = {"train": folder}
-    endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = {}
-    for key, root in roots.items():
-        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in endings)
-        inner = [(path, path.relative_to(root).parts) for path in paths if path.is_file()]
-        found[key] = [(p, parts) for p, parts in inner if not any(x[0] == "." for x in parts)]
+    found = _image_files(folder)
+    tops = {parts[0] if len(parts) > 1 else "." for parts in found}
+    kinds = {}
+    for top in sorted(tops):
+        kinds.setdefault(_SPLITS.get(top.lower(), "class"), []).append(top)
+    inner = {_SPLITS.get(part.lower()) for parts in found for part in parts[1:-1]} - {None}
+    clear = all(len(same) == 1 for same in kinds.values()) and "class" not in kinds
+    if len(inner) > 1 or not (clear or set(kinds) <= {"class"}):
+        raise ValueError(
+            f"name: the folder {str(folder)!r} holds pictures in {', '.join(sorted(tops))}, where "
+            "train and test cannot be told apart; accepted are a folder with a sub-folder for each "
+            "class, or with one each for train, test and validation and no other pictures; name "
+            "the folder that is meant, or rename what is a class"
+        )
+    if "validation" in kinds:
+        kinds.setdefault("test", kinds["validation"])
+    if set(kinds) <= {"class"}:
+        splits = {"train": found}
+    else:
+        splits = {
+            kind: {parts[1:]: file for parts, file in found.items() if parts[0] == tops[0]}
+            for kind, tops in kinds.items()
+        }
+    if split not in splits:
+        raise ValueError(
+            f"split: got {split!r}, but the folder {str(folder)!r} has no sub-folder {split!r} "
+            "with pictures"
+        )
 
     def label(parts):
         return parts[0] if len(parts) > 1 else ""
 
-    classes = sorted({label(parts) for files in found.values() for _, parts in files})
-    files = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p, _ in found[split])
-    return files, tuple(classes), tuple(classes.index(label(parts)) for _, parts in found[split])
+    classes = sorted({label(parts) for files in splits.values() for parts in files})
+    labels = tuple(classes.index(label(parts)) for parts in splits[split])
+    return tuple(splits[split].values()), tuple(classes), labels
+
+
+def _image_files(folder):
+    """{parts of the path below `folder`: (path, time, bytes)}, sorted; hidden files are left out.
+
+    A link to a folder is followed, unless that one is read already, or holds the link.
+    """
+    from PIL import Image
+
+    Image.init()
+    endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    endings |= _OTHER_PICTURES
+
+    def refuse(error):
+        raise ValueError(f"name: the folder {str(folder)!r} cannot be read: {error}") from error
+
+    seen, found, waiting = set(), {}, [folder]
+    for start in waiting:  # the folder itself first, so that links into it give nothing new
+        real = Path(os.path.realpath(start))
+        circle = start != folder and Path(os.path.realpath(start.parent)).is_relative_to(real)
+        if circle or real in seen:
+            continue
+        for top, folders, files in os.walk(start, onerror=refuse):
+            seen.add(Path(os.path.realpath(top)))
+            inner = [Path(top, each) for each in sorted(folders) if each[0] != "."]
+            waiting += [path for path in inner if path.is_symlink()]
+            folders[:] = [path.name for path in inner if Path(os.path.realpath(path)) not in seen]
+            for path in (Path(top, each) for each in files if each[0] != "."):
+                if path.suffix.lower() in endings and (path.is_file() or not path.exists()):
+                    status = os.stat(path, follow_symlinks=path.exists())  # a link to nothing, too
+                    parts = path.relative_to(folder).parts
+                    found[parts] = (path, status.st_mtime_ns, status.st_size)
+    return dict(sorted(found.items()))
 
 
 @functools.lru_cache(maxsize=4)

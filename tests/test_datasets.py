@@ -521,6 +521,164 @@ def test_folder_with_train_and_test(tmp_path):
     assert len(datasets.arrays(tmp_path, "train[1:]", image_size=8)[0]) == 2
 
 
+@pytest.mark.parametrize(
+    ("names", "test"),
+    [
+        (("Train", "TEST"), "TEST"),
+        (("training", "Testing"), "Testing"),
+        (("train", "val"), "val"),
+        (("train", "Validation"), "Validation"),
+        (("TRAIN", "valid", "test"), "test"),
+    ],
+)
+def test_folder_splits_by_other_names(tmp_path, names, test):
+    for name in names:
+        save(tmp_path / name / "cat" / "1.png", "red" if name == names[0] else "blue")
+        save(tmp_path / name / "dog" / "1.png", "red" if name == names[0] else "blue")
+    for split, name, colour in (("train", names[0], RED), ("test", test, BLUE)):
+        images, labels = datasets.arrays(tmp_path, split, image_size=8)
+        assert labels.tolist() == [0, 1]
+        np.testing.assert_allclose(images, np.broadcast_to(colour, images.shape), atol=1e-6)
+        files, classes, _ = datasets._folder_files(tmp_path, split)
+        assert classes == ("cat", "dog")
+        assert {path.parent.parent.name for path, _, _ in files} == {name}
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("train/1.png", "cat/1.png"),
+        ("Test/1.png", "cat/1.png", "dog/1.png"),
+        ("train/cat/1.png", "test/cat/1.png", "1.png"),
+        ("train/1.png", "test/1.png", "Testing/1.png"),
+        ("train/1.png", "val/1.png", "validation/1.png"),
+        ("data/train/cat/1.png", "data/test/cat/1.png"),
+        ("cat/Training/1.png", "cat/valid/1.png", "dog/Training/1.png"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_folder_with_unclear_splits_is_refused(tmp_path, paths, split):
+    for path in paths:
+        save(tmp_path / path)
+    with pytest.raises(
+        ValueError, match=r"name: the folder .* train and test cannot be told apart"
+    ):
+        datasets.load(tmp_path, split, image_size=8)
+
+
+@pytest.mark.parametrize(
+    ("there", "absent"), [("Train", "test"), ("test", "train"), ("val", "train")]
+)
+def test_folder_with_one_split_has_not_the_other(tmp_path, there, absent):
+    save(tmp_path / there / "cat" / "1.png")
+    (tmp_path / absent).mkdir()  # without a picture
+    with pytest.raises(ValueError, match=f"split: got '{absent}'.*no sub-folder '{absent}' with"):
+        datasets.load(tmp_path, absent, image_size=8)
+    other = "train" if absent == "test" else "test"
+    assert len(datasets.arrays(tmp_path, other, image_size=8)[0]) == 1
+
+
+def test_folder_follows_links(tmp_path):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    save(elsewhere / "bird" / "deep" / "1.png", "blue")
+    save(elsewhere / "2.png", "blue")
+    save(folder / "cat" / "1.png")
+    (folder / "bird").symlink_to(elsewhere / "bird")
+    (folder / "cat" / "2.png").symlink_to(elsewhere / "2.png")
+    (folder / "dog").mkdir()
+    (folder / "dog" / "more").symlink_to("../../elsewhere/bird/deep")  # read as bird's already
+    files, classes, labels = datasets._folder_files(folder, "train")
+    order = [path.relative_to(folder).as_posix() for path, _, _ in files]
+    assert order == ["bird/deep/1.png", "cat/1.png", "cat/2.png"]
+    assert classes == ("bird", "cat")
+    assert labels == (0, 1, 1)
+    assert len(datasets.arrays(folder, image_size=8)[0]) == 3
+
+
+def test_folder_with_circles_of_links_has_each_picture_once(tmp_path):
+    folder = tmp_path / "folder"
+    for path in ("a/1.png", "a/deep/2.png", "b/3.png"):
+        save(folder / path)
+    save(tmp_path / "outside.png")
+    for link, target in {
+        "a/self": ".",
+        "a/up": "..",
+        "a/deep/outside": "../../..",
+        "a/other": "../b",
+        "b/other": "../a",
+        "again": "a",
+        "none": "none",
+    }.items():
+        (folder / link).symlink_to(target)
+    files, classes, labels = datasets._folder_files(folder, "train")
+    order = [path.relative_to(folder).as_posix() for path, _, _ in files]
+    assert order == ["a/1.png", "a/deep/2.png", "b/3.png"]
+    assert classes == ("a", "b")
+    assert labels == (0, 0, 1)
+
+
+def test_folder_splits_that_are_links(tmp_path):
+    save(tmp_path / "one" / "cat" / "1.png")
+    save(tmp_path / "two" / "cat" / "1.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Train").symlink_to(tmp_path / "one")
+    (tmp_path / "data" / "test").symlink_to(tmp_path / "two")
+    for split in ("train", "test"):
+        assert len(datasets.arrays(tmp_path / "data", split, image_size=8)[0]) == 1
+
+
+def test_folder_names_other_pictures_bombs_and_links_to_nothing(tmp_path, monkeypatch):
+    save(tmp_path / "good.png")
+    (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "camera.nef").write_bytes(b"II*\0")
+    (tmp_path / "gone.png").symlink_to("nothing.png")
+    save(tmp_path / "large.png", size=(200, 300))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
+    with pytest.warns(UserWarning) as caught:
+        assert len(datasets.arrays(tmp_path, image_size=8)[0]) == 1
+    (message,) = (str(each.message) for each in caught)
+    assert "4 of 5 files" in message
+    for part in ("phone.HEIC (", "camera.nef (", "gone.png (", "200 x 300 pixels, Pillow's limit"):
+        assert part in message
+
+
+def test_folder_skips_whatever_pillow_raises(tmp_path, monkeypatch):
+    save(tmp_path / "good.jpg")
+    save(tmp_path / "odd.png")
+
+    def fail(image):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.warns(UserWarning, match=r"1 of 2 files.*odd\.png \(odd\)"):
+        assert len(datasets.arrays(tmp_path, image_size=8)[0]) == 1
+
+
+def test_folder_that_cannot_be_looked_into_is_refused(tmp_path, monkeypatch):
+    save(tmp_path / "cat" / "1.png")
+    save(tmp_path / "dog" / "1.png")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ValueError, match=r"name: the folder .*cannot be read: .*Permission.*dog"):
+        datasets.load(tmp_path, image_size=8)
+
+
+def test_folder_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "pictures" / "1.png")
+    for name in ("~/pictures", "~", Path("~/pictures")):
+        assert len(datasets.arrays(name, image_size=8)[0]) == 1
+        assert "1 image files" in datasets.describe(name)
+    with pytest.raises(ValueError, match="there is no folder '~nobody-of-this-name/pictures'"):
+        datasets.load("~nobody-of-this-name/pictures", image_size=8)
+
+
 # --- Debian's files and the other sources -----------------------------------------------------
 
 

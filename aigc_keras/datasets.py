@@ -745,30 +745,70 @@ def _text_file(path, time, size):
     return {"train": tuple(train), "test": tuple(test)}, f"Paragraphs of a file in {encoding}."
 
 
+_COMMON_HANZI = (
+    "的一是不了在人有我他你她它们中来上大为和国地到以说时要就出会可也对生能而子那得着下自之年过后作里用道"
+    "行所然家事成方多去如都同没起看天还好小其心前开从日与此三无山风花春月水云何君相见白江夜长"
+    "這個們來為國說時會對過後裡開從與無風雲見長"
+)
+_COMMON = {  # what a text in the encoding has most of
+    "GB18030": _COMMON_HANZI,
+    "UTF-8": _COMMON_HANZI,
+    "Big5": _COMMON_HANZI,
+    # EUC-KR, but for a few syllables
+    "CP949": "이다는을를의에가고하지기사한인로리나대도시자아서해과만우어라일수그와보은들",
+    "EUC-JP": "ぁ-んァ-ヶ",
+    "CP932": "ぁ-んァ-ヶ",  # Shift-JIS
+}
+
+
 def _decode(path):
     """(the text of a file, its encoding); ValueError if it is binary or in another encoding."""
-    data = path.read_bytes()
-    try:
-        content, encoding = data.decode("utf-8-sig"), "UTF-8"
-    except UnicodeDecodeError:
-        content, encoding = data.decode("gb18030", "replace"), "GB18030"
-    strange = 0  # control, private, unassigned or undecodable
-    for each in set(content) - set("\t\n\r\f"):
-        if each == "\ufffd" or unicodedata.category(each) in ("Cc", "Co", "Cn"):
-            strange += content.count(each)
-    if encoding == "UTF-8":
-        encoding += " with BOM" if data.startswith(codecs.BOM_UTF8) else ""
-        wrong = "\0" in content or strange > len(content) / 100
-    else:  # nearly any bytes are characters of GB18030, but then strange or rare ones
-        beyond_ascii = re.sub(r"[\0-\x7f]", "", content)
-        common = len(beyond_ascii.encode("gb2312", "ignore")) // 2
-        wrong = strange or common < len(beyond_ascii) / 3
-    if wrong:
-        raise ValueError(
-            f"name: the file {str(path)!r} is binary or in another encoding; accepted: text in "
-            "UTF-8 or GB18030"
+    data = path.read_bytes().rstrip(b"\x1a")  # Ctrl-Z, with which DOS ends a file
+    reasons = []
+    for encoding in ("UTF-8", "GB18030"):
+        try:
+            content = data.decode(encoding)
+        except UnicodeDecodeError as error:
+            at, line = error.start, data.count(b"\n", 0, error.start) + 1
+            reasons.append(f"not {encoding}: byte 0x{data[at]:02x} at offset {at:,}, line {line:,}")
+            continue
+        strange = sum(
+            content.count(each)
+            for each in set(content) - set("\t\n\r\f")
+            if each == "\ufffd" or unicodedata.category(each) in ("Cc", "Co")  # control, private
         )
-    return content, encoding
+        if strange > len(content) / 100 or re.search(r"\0|\x1b\$", content):  # ESC $: ISO-2022
+            reasons.append(f"as {encoding} it has control characters")
+        elif encoding == "UTF-8" or not (reason := _no_chinese(data, content)):
+            bom = " with BOM" if data.startswith(codecs.BOM_UTF8) else ""
+            return content.removeprefix("\ufeff"), encoding + bom
+        else:
+            reasons.append(reason)
+    raise ValueError(
+        f"name: the file {str(path)!r} is binary or in another encoding; accepted: text in "
+        f"UTF-8 or GB18030 ({'; '.join(reasons)})"
+    )
+
+
+def _no_chinese(data, content):
+    """Why bytes that GB18030 can decode, as nearly any, are another encoding; None if they aren't.
+
+    Gibberish has rare characters, or fewer common ones than the text has in its own encoding.
+    """
+
+    def beyond_ascii(text):
+        return re.sub(r"[\0-\x7f]", "", text)
+
+    def share(encoding):
+        text = beyond_ascii(data.decode(encoding, "ignore"))
+        return len(re.findall(f"[{_COMMON[encoding]}]", text)) / max(len(text), 1)
+
+    text = beyond_ascii(content)
+    if len(text.encode("gb2312", "ignore")) // 2 < len(text) / 3:
+        return "as GB18030 it has rare characters"
+    best = max(_COMMON, key=share)
+    # Alone, each of 14,000 quatrains has less than this of any other encoding's common characters.
+    return f"it reads as {best}" if share(best) > share("GB18030") + 0.1 else None
 
 
 # --- Tang quatrains ---------------------------------------------------------------------------

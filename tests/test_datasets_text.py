@@ -400,6 +400,97 @@ def test_gb18030_in_both_scripts_and_beyond_two_bytes(tmp_path, script):
     assert datasets.text(file) == [f"{script}𠮷"]
 
 
+TRUE = {
+    "prose": "人工智能是计算机科学的一个分支，它企图了解智能的实质，并生产出一种新的智能机器。",
+    "novel": "第一章\n话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。",
+    "Songs": "关关雎鸠，在河之洲。窈窕淑女，君子好逑。参差荇菜，左右流之。",
+    "Chu": "帝高阳之苗裔兮，朕皇考曰伯庸。摄提贞于孟陬兮，惟庚寅吾以降。",
+    "traditional": "臺灣的夏天非常炎熱，許多人喜歡到海邊游泳。學生們在圖書館裡讀書。",
+    "traditional poem": "兩個黃鸝鳴翠柳，一行白鷺上青天。窗含西嶺千秋雪，門泊東吳萬里船。",
+    "with ASCII": "def f(x): return x  # 返回\nprint('你好, world')\n" * 3,
+    "about Japanese": "日文的こんにちは意思是你好，我们在学日语。ありがとう是谢谢。",
+    "about Russian": "俄文Привет的意思是你好",
+    "two characters": "你好",
+    "young emoji": "今天天气很好\U0001fae8\U0001fac6",
+    "page break and bell": "白日依山尽，黄河入海流。\f" * 20 + "\x07",
+}
+
+
+@pytest.mark.parametrize("kind", TRUE)
+@pytest.mark.parametrize("end", ["", "\x1a", "\n\x1a\x1a"])
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_true_texts_are_read(tmp_path, kind, end, encoding):
+    file = tmp_path / "book.txt"
+    file.write_bytes((TRUE[kind] + end).encode(encoding))
+    assert datasets.text(file) == [TRUE[kind].strip()]
+
+
+def test_characters_younger_than_pythons_tables(tmp_path):
+    young = "\U0001faea\U0001fadf\U000323b0"  # Unicode 16 and 17
+    file = tmp_path / "book.txt"
+    file.write_text(young * 10, encoding="utf-8")
+    assert datasets.text(file) == [young * 10]
+
+
+KOREAN = [
+    "동해물과 백두산이 마르고 닳도록 하느님이 보우하사 우리나라 만세.",
+    "대한민국(大韓民國)은 민주공화국이다. 대한민국의 주권은 국민에게 있다.",
+    "나 보기가 역겨워 가실 때에는 말없이 고이 보내 드리우리다.",
+]
+JAPANESE = [
+    "春はあけぼの。やうやう白くなりゆく山ぎは、すこしあかりて",
+    "日本国民は、正当に選挙された国会における代表者を通じて行動し、",
+    "コンピュータグラフィックスのプログラミング入門",
+]
+TAIWANESE = [
+    "臺灣的夏天非常炎熱，許多人喜歡到海邊游泳。學生們在圖書館裡讀書。",
+    "兩個黃鸝鳴翠柳，一行白鷺上青天。窗含西嶺千秋雪，門泊東吳萬里船。",
+]
+RUSSIAN = ["Все счастливые семьи похожи друг на друга, каждая несчастливая"]
+OTHERS = {
+    **dict.fromkeys(("euc-kr", "cp949", "johab", "iso2022-kr"), KOREAN),
+    **dict.fromkeys(("euc-jp", "shift-jis", "cp932", "iso2022-jp"), JAPANESE),
+    **dict.fromkeys(("big5", "cp950"), TAIWANESE),
+    **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be", "utf-32"), TAIWANESE),
+    **dict.fromkeys(("cp1251", "koi8-r", "cp866"), RUSSIAN),
+    "cp1252": ["Les enfants étaient très fâchés à l’école", "It’s the dog’s life, don’t you"],
+}
+
+
+@pytest.mark.parametrize("encoding", OTHERS)
+@pytest.mark.parametrize("times", [1, 30])
+def test_other_encodings_are_refused(tmp_path, encoding, times):
+    for i, content in enumerate(OTHERS[encoding]):
+        file = tmp_path / f"{i}.txt"
+        file.write_bytes("\n".join([content] * times).encode(encoding))
+        with pytest.raises(ValueError, match=BINARY):
+            datasets.text(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "shown"),
+    [
+        (KOREAN[0], "euc-kr", "CP949"),
+        (JAPANESE[0], "euc-jp", "EUC-JP"),
+    ],
+)
+def test_other_encodings_are_named(tmp_path, content, encoding, shown):
+    (tmp_path / "1.txt").write_bytes(content.encode(encoding))
+    with pytest.raises(ValueError, match=f"it reads as {shown}"):
+        datasets.text(tmp_path / "1.txt")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "GB18030"])
+def test_one_wrong_byte_is_named_with_its_place(tmp_path, encoding):
+    lines = [line.encode(encoding) for line in ["白日依山尽，黄河入海流。\n"] * 20_000]
+    lines[12_344] = b"\xff" + lines[12_344]
+    offset = 12_344 * len(lines[0])
+    (tmp_path / "book.txt").write_bytes(b"".join(lines))
+    message = rf"book\.txt' {BINARY}.*not {encoding}: byte 0xff at offset {offset:,}, line 12,345"
+    with pytest.raises(ValueError, match=message):
+        datasets.text(tmp_path / "book.txt")
+
+
 def test_file_is_read_again_when_it_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with open("notes", "w") as file:

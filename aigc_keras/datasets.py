@@ -162,7 +162,8 @@ def load(
     them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
     process, held as uint8.
 
-    Raises ValueError for bad arguments, RuntimeError if there is no source or the data is damaged.
+    Raises ValueError for bad arguments, RuntimeError if there is no source, the data is damaged or
+    its folder cannot be written to (TFDS_DATA_DIR, else ~/tensorflow_datasets).
     """
     import tensorflow as tf
 
@@ -207,8 +208,8 @@ def text(name, split="train"):
     (paragraphs between blank lines). split: as in `load`; test is every tenth document, and no
     verse or paragraph of it is also in train.
 
-    Raises ValueError for bad arguments or a file that is no text, RuntimeError if "tang" has no
-    source or the data is damaged.
+    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" as
+    `load`.
     """
     name = _known_text(name)
     base, part = _parse_split(split)
@@ -821,7 +822,7 @@ _QUATRAIN = re.compile("|".join(f"(?:{_HANZI}{{{n}}}，{_HANZI}{{{n}}}。){{2}}"
 def _tang():
     folder = _data_folder("tang", "1.0.0")
     prepared = "already prepared"
-    if not folder.exists():
+    if not os.path.exists(folder):  # of Path's own any other error comes through
         prepared = _prepare(folder, _build_tang) or prepared
     _verify(folder)
     data = json.loads((folder / "quatrains.json").read_text(encoding="utf-8"))
@@ -940,7 +941,7 @@ def _fashion_mnist_builder():
     version = str(tfds.builder_cls("fashion_mnist").VERSION)
     folder = _data_folder("fashion_mnist", version)
     source = None
-    if not folder.exists():
+    if not os.path.exists(folder):
         source = _prepare(folder, _build_fashion_mnist)
     if (folder / "sha256.json").exists():
         _verify(folder)
@@ -1047,8 +1048,13 @@ def _check_files(folder, url_infos):
 
 
 def _data_folder(name, version):
-    root = Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
-    return root.expanduser() / name / version
+    root = _expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    if str(root).startswith("~"):
+        raise RuntimeError(
+            f"{name}: there is no home folder for {str(root)!r}; accepted is that the environment "
+            "variable TFDS_DATA_DIR names a folder"
+        )
+    return root / name / version
 
 
 def _first_source(name, temporary, sources, attempt, package, network, instead):
@@ -1091,19 +1097,28 @@ def _prepare(folder, build):
     build(temporary) returns (a folder inside temporary, a text). The folder gets the SHA-256 of its
     files and is moved into place in one step. Returns the text, None if there was nothing to do.
     """
-    with _only_one(folder):
-        if folder.exists():
-            return None
+    try:
+        with _only_one(folder):
+            if folder.exists():
+                return None
+            root = folder.parent.parent
+            temporary = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=root))
+            try:
+                made, text = build(temporary)
+                digests = {path.name: _sha256(path) for path in sorted(made.iterdir())}
+                (made / "sha256.json").write_text(json.dumps(digests, indent=1))
+                folder.parent.mkdir(exist_ok=True)
+                made.rename(folder)
+            finally:
+                shutil.rmtree(temporary)
+    except (OSError, sqlite3.Error) as error:
         root = folder.parent.parent
-        temporary = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=root))
-        try:
-            made, text = build(temporary)
-            digests = {path.name: _sha256(path) for path in sorted(made.iterdir())}
-            (made / "sha256.json").write_text(json.dumps(digests, indent=1))
-            folder.parent.mkdir(exist_ok=True)
-            made.rename(folder)
-        finally:
-            shutil.rmtree(temporary)
+        raise RuntimeError(
+            f"{folder.parent.name}: the data folder {root} cannot be written to "
+            f"({type(error).__name__}: {error}). The environment variable TFDS_DATA_DIR names it; "
+            f"accepted are a folder in which this may make files, and one that has "
+            f"{folder.parent.name} already. A damaged {_lock(folder)} may be deleted."
+        ) from error
     return text
 
 
@@ -1122,7 +1137,7 @@ def _refuse(folder, reason, cause=None):
                 folder.rename(gone / folder.name)
                 shutil.rmtree(gone)
                 advice = f"{folder} was removed; run again and it is prepared anew"
-    except (OSError, sqlite3.OperationalError) as error:
+    except (OSError, sqlite3.Error) as error:
         advice = f"It cannot be removed ({error}): delete {folder} and run again"
     raise RuntimeError(f"{folder.parent.name}: {reason}. {advice}.") from cause
 
@@ -1135,12 +1150,16 @@ def _only_one(folder):
     """
     root = folder.parent.parent
     root.mkdir(parents=True, exist_ok=True)
-    lock = root / f".{folder.parent.name}.lock"
-    with contextlib.closing(sqlite3.connect(lock, timeout=600, isolation_level=None)) as connection:
+    connection = sqlite3.connect(_lock(folder), timeout=600, isolation_level=None)
+    with contextlib.closing(connection):
         connection.execute("BEGIN EXCLUSIVE")
         for leftover in root.glob(f"{_temporary(folder)}*"):
             shutil.rmtree(leftover)
         yield
+
+
+def _lock(folder):
+    return folder.parent.parent / f".{folder.parent.name}.lock"
 
 
 def _temporary(folder):
@@ -1152,7 +1171,7 @@ def _altered(folder):
     record = folder / "sha256.json"
     try:
         digests = json.loads(record.read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return record
     for name, digest in digests.items():
         if not (folder / name).is_file() or _sha256(folder / name) != digest:

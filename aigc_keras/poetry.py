@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from aigc_keras.guards import check_number
-from aigc_keras.text import END, CharTokenizer, LanguageModel, check_top, draw, keep_top
+from aigc_keras.text import END, CharTokenizer, LanguageModel, bounded, check_top, draw, keep_top
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
 # Tang poets spoke otherwise: not all of their rhymes are rhymes still.
@@ -129,6 +129,7 @@ def quatrain(
         raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
     if check_number("temperature", temperature, low=0) == 0:
         raise ValueError("temperature: got 0, accepted is a number > 0.")
+    temperature = bounded(temperature)
     check_top(None, top_p)
     n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)
     seed = check_number("seed", seed, low=0, below=2**31, integer=True)

@@ -184,6 +184,11 @@ class BPETokenizer:
 # --- sampling (采样): from logits (B, V) to a token each ---
 
 
+def bounded(number):
+    """`number` > 0 in [1e-20, 1e10], where float32 can divide by it; beyond, limits are reached."""
+    return min(max(number, 1e-20), 1e10)
+
+
 def penalize_repetition(logits, seen, repetition_penalty):
     """Make tokens `seen` (B, V), bool, less likely: after Keskar et al. 2019, arXiv:1909.05858.
 
@@ -191,7 +196,7 @@ def penalize_repetition(logits, seen, repetition_penalty):
     multiplied by it: dividing would make it likelier.
     """
     if not tf.is_tensor(repetition_penalty):
-        check_number("repetition_penalty", repetition_penalty, low=1)
+        repetition_penalty = bounded(check_number("repetition_penalty", repetition_penalty, low=1))
     lower = ops.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
     return ops.where(seen, lower, logits)
 
@@ -202,26 +207,33 @@ def keep_top(logits, top_k=None, top_p=None):
     Args:
         top_k: keep the k largest (Fan et al. 2018, arXiv:1805.04833).
         top_p: then keep the fewest largest that together have probability >= top_p (Holtzman et al.
-            2020, arXiv:1904.09751). Of equal logits all are kept or none.
+            2020, arXiv:1904.09751); 1 keeps all. Of equal logits all are kept or none.
     """
     check_top(top_k, top_p)
-    if top_k is not None and top_k < logits.shape[-1]:
-        smallest = ops.top_k(logits, top_k)[0][..., -1:]
-        logits = ops.where(logits < smallest, -math.inf, logits)
+    if top_k is None and top_p is None:
+        return logits
+    ordered = ops.sort(logits, axis=-1)  # the smallest first
+    smallest, size = ordered[..., :1], ordered.shape[-1]
+    if top_k is not None:
+        top_k = ops.minimum(top_k, size) if tf.is_tensor(top_k) else min(top_k, size)
+        smallest = ops.take(ordered, [size - top_k], axis=-1)
+        ordered = ops.where(ordered < smallest, -math.inf, ordered)
     if top_p is not None:
-        ordered = ops.flip(ops.sort(logits, axis=-1), axis=-1)
-        probabilities = ops.softmax(ordered)
-        before = ops.cumsum(probabilities, axis=-1) - probabilities
-        smallest = ops.min(ops.where(before < top_p, ordered, math.inf), axis=-1, keepdims=True)
-        logits = ops.where(logits < smallest, -math.inf, logits)
-    return logits
+        # Of each and all smaller ones: float32, or a sum from the largest down, would lose the
+        # smallest of many tokens.
+        together = ops.cumsum(ops.softmax(ops.cast(ordered, "float64")), axis=-1)
+        rest = 1 - (tf.cast(top_p, "float64") if tf.is_tensor(top_p) else float(top_p))
+        left = (together > rest) | (rest == 0)
+        smallest = ops.min(ops.where(left, ordered, ordered[..., -1:]), axis=-1, keepdims=True)
+    return ops.where(logits < smallest, -math.inf, logits)
 
 
 def check_top(top_k, top_p):
     """A ValueError unless they are None, or an integer >= 1 and a number in (0, 1]."""
-    if top_k is not None:
+    # In a graph there is nothing to look at.
+    if top_k is not None and not tf.is_tensor(top_k):
         check_number("top_k", top_k, low=1, integer=True)
-    if top_p is None or tf.is_tensor(top_p):  # in a graph there is nothing to look at
+    if top_p is None or tf.is_tensor(top_p):
         return
     if not 0 < check_number("top_p", top_p, low=0) <= 1:
         raise ValueError(f"top_p: got {top_p}, accepted is a number in (0, 1].")
@@ -578,6 +590,7 @@ class LanguageModel(Model):
         offset, position = 0, int(lengths.min()) - 1 if self.reads_prompt_at_once else 0
         state, finished, texts = None, np.arange(size) >= len(prompts), list(prompts)
         loop = self._loop(settings, cache)
+        numbers = tf.constant([bounded(x or 1) for x in settings], "float64")
         if stream:
             yield texts
         while not finished.all() and offset + position + 1 < total:
@@ -592,8 +605,7 @@ class LanguageModel(Model):
                 last = min(last, position + (1 if stream else 16))
             arguments = (window, lengths - offset, seen, finished, position, last, (seed, offset))
             arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-            numbers = [1.0 if x is None else float(x) for x in settings]
-            window, seen, finished, position, state = loop(*arguments, tf.constant(numbers), state)
+            window, seen, finished, position, state = loop(*arguments, numbers, state)
             tokens[:, offset : offset + context + 1] = window
             finished, position = np.array(finished), int(position)
             for i, prompt in enumerate(prompts):
@@ -612,11 +624,19 @@ class LanguageModel(Model):
         return self._graphs[name]
 
     def _loop(self, settings, cache):
-        """The loop that writes tokens `position` + 1 to `last` into `window`."""
+        """The loop that writes tokens `position` + 1 to `last` into `window`.
+
+        What is not used is not in its graph; numbers are tensors, so that others need no other.
+        """
         temperature, top_k, top_p, repetition_penalty = settings
-        greedy, cut, penalized = temperature == 0, top_p not in (None, 1), repetition_penalty != 1
+        greedy, penalized = temperature == 0, repetition_penalty != 1
+        few, cut = top_k is not None, top_p not in (None, 1)
 
         def loop(window, lengths, seen, finished, position, last, seed, numbers, state):
+            temperature, top_k, top_p, repetition_penalty = tf.unstack(numbers)
+            top_k = tf.cast(tf.minimum(top_k, self.tokenizer.vocab_size), "int32")
+            temperature = tf.cast(temperature, "float32")
+            repetition_penalty = tf.cast(repetition_penalty, "float32")
             while position < last and not tf.reduce_all(finished):
                 if cache:
                     logits, state = self.step(tf.gather(window, position, axis=1), position, state)
@@ -626,11 +646,12 @@ class LanguageModel(Model):
                     known = tf.range(self.tokenizer.vocab_size) != self.tokenizer.unknown
                     logits = tf.where(known, logits, -math.inf)
                 if penalized:
-                    logits = penalize_repetition(logits, seen, numbers[3])
+                    logits = penalize_repetition(logits, seen, repetition_penalty)
                 if greedy:
                     token = ops.cast(ops.argmax(logits, axis=-1), "int32")
                 else:
-                    logits = keep_top(logits / numbers[0], top_k, numbers[2] if cut else None)
+                    logits = logits / temperature
+                    logits = keep_top(logits, top_k if few else None, top_p if cut else None)
                     token = draw(logits, [seed[0], seed[1] + position])
                 given = position + 1 < lengths  # a longer prompt than the shortest goes on
                 token = tf.where(finished, END, token)
@@ -641,7 +662,7 @@ class LanguageModel(Model):
                 position += 1
             return window, seen, finished, position, state
 
-        return self.graph((greedy, top_k, cut, penalized, cache), loop)
+        return self.graph((greedy, few, cut, penalized, cache), loop)
 
     def beam_search(self, prompt="", n_beams=4, max_new_tokens=50):
         """The likeliest `n_beams` texts found, as (text, log p of what is new), best first.

@@ -698,6 +698,24 @@ def test_keep_top_keeps_all_or_none_of_equals():
     assert kept(logits, top_p=0.501).all()
 
 
+@pytest.mark.parametrize("top_p", [0.9, 0.99, 0.999, 1.0, 1])
+def test_keep_top_loses_no_token_of_a_large_vocabulary(top_p):
+    """As many as in double precision, of many small ones too; also for what a graph is given."""
+    logits = np.random.default_rng(0).normal(0, 3, (20, 50_000)).astype("float32")
+    p = -np.sort(-scipy.special.softmax(logits.astype("float64"), axis=-1))
+    together = np.cumsum(p[:, ::-1], axis=-1)[:, ::-1]  # of each and all smaller ones
+    expected = (together > 1 - top_p).sum(axis=1)
+    for given in (top_p, tf.constant(top_p, "float64")):
+        np.testing.assert_array_equal(kept(logits, top_p=given).sum(axis=1), expected)
+
+
+def test_top_p_of_almost_nothing_and_of_all():
+    logits = np.array([[3.0, 1.0, -1e9], [2.0, 2.0, 0.0]])
+    assert kept(logits, top_p=1).all()
+    tiny = kept(logits, top_p=5e-324)
+    assert tiny.tolist() == [[True, False, False], [True, True, False]]
+
+
 def test_penalize_repetition_lowers_whatever_the_sign():
     logits, seen = np.array([[2.0, -2.0, 2.0, -2.0, 0.0]]), [[True, True, False, False, True]]
     np.testing.assert_allclose(
@@ -779,6 +797,33 @@ def test_temperature_zero_takes_the_likeliest(chain):
     assert all(b == best[a] for a, b in itertools.pairwise(greedy)) and len(greedy) == 61
     assert chain.generate("a", 60, top_k=1, temperature=5.0, seed=3) == greedy
     assert chain.generate("a", 60, temperature=0, seed=9) == greedy
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-45, 1e-38, 1e-30, 1e-12])
+@pytest.mark.parametrize("settings", [{}, {"top_k": 3, "top_p": 0.9, "repetition_penalty": 1e39}])
+def test_a_temperature_near_zero_takes_the_likeliest(chain, temperature, settings):
+    greedy = chain.generate("ab", 60, temperature=0, **settings)
+    assert chain.generate("ab", 60, temperature=temperature, seed=3, **settings) == greedy
+
+
+@pytest.mark.parametrize("temperature", [1e15, 1e30, 1e38, 1e39, 1e300, 10**400])
+def test_a_high_temperature_takes_all_alike(chain, temperature):
+    table = chain.table.numpy()
+    table[:, END] = -np.inf
+    chain.table.assign(table)
+    texts = chain.generate(PROMPTS, 500, temperature, seed=5)
+    counts = collections.Counter("".join(texts))
+    assert_drawn_from([counts[a] for a in "abcd"], [0.25] * 4)
+
+
+def test_other_numbers_need_no_other_graph():
+    """Each would take two seconds and ten megabytes."""
+    model = Table(context_length=64)
+    numbers = itertools.product((0.5, 1, 1e-30), (1, 2, 10**400), (0.5, 0.999), (1.5, 2, 1e300))
+    for i, (temperature, top_k, top_p, penalty) in enumerate(numbers):
+        model.generate("a", 3 + i, temperature, top_k, top_p, penalty, seed=i)
+    counts = [graph.experimental_get_tracing_count() for graph in model._graphs.values()]
+    assert counts == [1] * 2  # `begin` and the loop
 
 
 def test_repetition_penalty_makes_what_was_written_unlikely(cycle):

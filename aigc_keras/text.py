@@ -148,13 +148,19 @@ class BPETokenizer:
 
     @classmethod
     def train(cls, texts, vocab_size=1024):
-        """Learn the tokens from `texts`; `vocab_size` counts the 256 bytes and END."""
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        """Learn the tokens from `texts`; `vocab_size` counts the 256 bytes and END.
+
+        No token reaches over the end of a word. A run without spaces, or of spaces, is cut every
+        192 bytes, 64 hanzi: training takes the square of the length of a word.
+        """
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
         vocab_size = check_number("vocab_size", vocab_size, low=257, integer=True)
         check_texts(texts)
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        short = pre_tokenizers.Split(Regex(".{1,192}"), "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, short])
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - 1,

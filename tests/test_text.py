@@ -170,6 +170,29 @@ def test_bpe_with_bytes_only_and_with_merges(bpe):
     assert "\ufffd" in bpe.decode(bpe.encode("🐦")[:2])
 
 
+@pytest.mark.parametrize("unit", ["春", "ä", "🐦", "a", "7", "-", " ", "\n", "a春7"])
+def test_bpe_cuts_long_runs(unit):
+    """Whatever they are made of: no token is longer, and nothing is lost."""
+    run = unit * 5_000
+    tokenizer = text.BPETokenizer.train([run], 2_000)
+    tokens = tokenizer.encode(run)
+    assert tokenizer.decode(tokens) == run
+    assert max(map(len, tokenizer.tokenizer.get_vocab())) <= 192  # a letter is a byte there
+
+
+def test_bpe_leaves_words_whole():
+    """A vocabulary of words is what the library learns without cuts."""
+    from tokenizers import pre_tokenizers
+
+    words = [" ".join(SENTENCES), "anti" * 40 + "  \n\n don't 1234 --"]
+    mine = text.BPETokenizer.train(words, 400)
+    plain = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for string in words:
+        assert mine.tokenizer.pre_tokenizer.pre_tokenize_str(string) == (
+            plain.pre_tokenize_str(string)
+        )
+
+
 @pytest.mark.parametrize("size", [256, 0, 300.0])
 def test_bpe_refuses_a_vocabulary_without_the_bytes(size):
     with pytest.raises(ValueError, match=r"vocab_size: got .* >= 257"):

@@ -16,13 +16,15 @@ from aigc_keras.guards import check_choice, check_number
 class SampleGrid(keras.callbacks.Callback):
     """Pictures from fixed noise during training: in the notebook, in a folder, in TensorBoard.
 
-    Works with every model that has `generate(n, seed=...)`.
+    Works with every model that has `generate(n, seed=...)`. A training that is resumed (with
+    `initial_epoch` or `BackupAndRestore`), and a further `fit`, go on counting where the one before
+    stopped, and no picture in the folder is written over.
 
     Args:
         n: number of images in a picture.
         every: epochs between two pictures; or steps, with `unit="step"`.
         unit: `"epoch"` or `"step"`.
-        folder: where to write `0001.png`, `0002.png`, ...; nowhere by default.
+        folder: where to write `0000.png`, `0001.png`, ...; nowhere by default.
         log_dir: folder of TensorBoard logs, for the pictures (`keras.callbacks.TensorBoard` with
             the same folder adds the losses).
         seed: seed of the fixed noise.
@@ -40,18 +42,20 @@ class SampleGrid(keras.callbacks.Callback):
         self.every = check_number("every", every, low=1, integer=True)
         self.unit = check_choice("unit", unit, ("epoch", "step"))
         self.seed = check_number("seed", seed, low=0, below=2**32, integer=True)
-        self.folder = Path(folder) if folder else None
+        self.folder = Path(folder).expanduser() if folder else None
+        log_dir = log_dir and os.path.expanduser(log_dir)
         self.writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
         self.display, self.handle = display, None
         self.batches, self.counts = [], []
-        self.step = self.epoch_start = 0
-
-    def on_train_begin(self, logs=None):
-        if not self.batches:
-            self._picture(0)
+        self.epochs = self.step = self.epoch_start = 0  # of all calls of `fit`
 
     def on_epoch_begin(self, epoch, logs=None):
+        if epoch > self.epochs:  # what came before was resumed
+            self.step += (epoch - self.epochs) * (self.params.get("steps") or 0)
+            self.epochs = epoch
         self.epoch_start = self.step
+        if not self.batches:
+            self._picture(self.epochs if self.unit == "epoch" else self.step)
 
     def on_train_batch_end(self, batch, logs=None):
         # With `steps_per_execution`, Keras calls this for the last of several steps.
@@ -60,8 +64,9 @@ class SampleGrid(keras.callbacks.Callback):
             self._picture(self.step)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.unit == "epoch" and (epoch + 1) % self.every == 0:
-            self._picture(epoch + 1)
+        self.epochs += 1
+        if self.unit == "epoch" and self.epochs % self.every == 0:
+            self._picture(self.epochs)
 
     def _picture(self, count):
         images = self.model.generate(self.n, seed=self.seed)
@@ -72,9 +77,12 @@ class SampleGrid(keras.callbacks.Callback):
             from aigc_keras.shared import replaced
 
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / f"{len(self.batches) - 1:04d}.png"
-            with replaced(path) as partial:
-                keras.utils.save_img(partial, plots.tile(images, columns), scale=False)
+            found = [int(p.stem) for p in self.folder.glob("*.png") if p.stem.isdecimal()]
+            # Where a training is resumed, the run before has drawn its last state.
+            if not (found and self.epochs and len(self.batches) == 1):
+                path = self.folder / f"{max(found, default=-1) + 1:04d}.png"
+                with replaced(path) as partial:
+                    keras.utils.save_img(partial, plots.tile(images, columns), scale=False)
         if self.writer:
             with self.writer.as_default():
                 tf.summary.image("samples", plots.tile(images, columns)[None], step=count)
@@ -104,13 +112,14 @@ class SampleGrid(keras.callbacks.Callback):
         )
 
     def gif(self, path, seconds=0.3):
-        """Write the whole training as an animated GIF; returns the path."""
+        """Write all that this callback saw of a training as an animated GIF; returns the path."""
         from PIL import Image
 
         from aigc_keras.shared import replaced
 
         check_number("seconds", seconds, low=0)
         self._check_batches()
+        path = Path(path).expanduser()
         frames = [Image.fromarray(plots.tile(x, self._columns())) for x in self.batches]
         frames = [f.resize((f.width * 2, f.height * 2), Image.Resampling.NEAREST) for f in frames]
         durations = [int(seconds * 1000)] * (len(frames) - 1) + [2000]
@@ -118,7 +127,7 @@ class SampleGrid(keras.callbacks.Callback):
             frames[0].save(
                 partial, save_all=True, append_images=frames[1:], duration=durations, loop=0
             )
-        return Path(path)
+        return path
 
     def _check_batches(self):
         if not self.batches:

@@ -1,5 +1,6 @@
 """Pictures appear when asked for, in every place, and always from the same noise."""
 
+import contextlib
 import time
 
 import keras
@@ -33,6 +34,59 @@ def test_sample_grid_every_epoch_and_every_second_step(tmp_path):
     several = callbacks.SampleGrid(n=4, every=2, unit="step")
     trained(several, steps_per_execution=3)  # told of steps 3 and 6 only
     assert several.counts == [0, 3, 6]
+
+
+def pictures(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("unit", ["epoch", "step"])
+def test_a_resumed_training_goes_on_counting(tmp_path, unit):
+    """In the folder, in the labels, and in TensorBoard; nothing is written over."""
+    settings = {"n": 4, "unit": unit, "every": {"epoch": 1, "step": 3}[unit]}
+    model = trained(callbacks.SampleGrid(folder=tmp_path, **settings))
+    before = pictures(tmp_path)
+    resumed = callbacks.SampleGrid(folder=tmp_path, **settings)
+    data = np.zeros((12, 28, 28, 1), "float32")
+    arguments = {"batch_size": 4, "callbacks": [resumed], "verbose": 0}
+    model.fit(data, initial_epoch=2, epochs=4, **arguments)
+    assert resumed.counts == {"epoch": [2, 3, 4], "step": [6, 9, 12]}[unit]
+    model.fit(data, epochs=1, **arguments)  # and on, with the same callback
+    assert resumed.counts[3:] == {"epoch": [5], "step": [15]}[unit]
+    again = callbacks.SampleGrid(folder=tmp_path, **settings)
+    model.fit(data, epochs=1, **{**arguments, "callbacks": [again]})  # another training
+    after = pictures(tmp_path)
+    assert list(after) == [f"{i:04d}.png" for i in range(8)]
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_restored_training_goes_on_counting(tmp_path):
+    class Crash(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    data = np.zeros((12, 28, 28, 1), "float32")
+    for more in ([Crash()], []):
+        model = gan.DCGAN((28, 28, 1), latent_dim=4, generator_width=8, discriminator_width=4)
+        model.compile()
+        grid = callbacks.SampleGrid(n=1, folder=tmp_path / "pictures")
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        arguments = {"batch_size": 12, "epochs": 4, "verbose": 0}
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(data, callbacks=[grid, *more, backup], **arguments)
+    assert grid.counts == [2, 3, 4]
+    assert list(pictures(tmp_path / "pictures")) == [f"{i:04d}.png" for i in range(6)]
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    grid = callbacks.SampleGrid(n=1, folder="~/pictures", log_dir="~/logs")
+    trained(grid, epochs=1)
+    grid.gif("~/training.gif")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["logs", "pictures", "training.gif"]
 
 
 def test_strip_and_gif_show_the_whole_training(tmp_path):

@@ -8,16 +8,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Keep TensorFlow's greetings, which no log level silences, out of every chapter's output. Looking
 # for devices belongs to it: without a GPU, that prints an error of CUDA. Not in a function, from
 # where the import takes longer.
-_stderr = os.dup(2)
-with open(os.devnull, "w") as _nowhere:
-    os.dup2(_nowhere.fileno(), 2)
+try:
+    _stderr = os.dup(2)
+except OSError:  # closed: it stays nowhere, so that no file gets its number and TensorFlow's lines
+    _stderr = None
+_nowhere = os.open(os.devnull, os.O_WRONLY)
+os.dup2(_nowhere, 2)
+if _nowhere != 2:
+    os.close(_nowhere)
 try:
     import tensorflow
 
     tensorflow.config.list_physical_devices()
 finally:
-    os.dup2(_stderr, 2)
-    os.close(_stderr)
+    if _stderr is not None:
+        os.dup2(_stderr, 2)
+        os.close(_stderr)
 
 import keras  # noqa: E402
 

@@ -6,6 +6,7 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -176,3 +177,33 @@ def test_readme_code_runs_on_names_that_exist():
     assert names
     for module, name in names:
         assert hasattr(getattr(aigc_keras, module), name), f"ak.{module}.{name}"
+
+
+def test_import_without_a_terminal(tmp_path):
+    """As a service is started. Nothing that is opened later gets the number of standard error."""
+    code = f"""
+import os
+for i in range(3):
+    os.close(i)
+import aigc_keras
+with open({str(tmp_path / "file")!r}, "w") as file:
+    assert file.fileno() != 2
+    os.write(2, b"noise")
+    file.write("whole")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_import_leaves_standard_error_as_it_was(tmp_path):
+    """Also where it is a file, which took the number after the terminal was closed."""
+    code = f"""
+import os
+os.close(2)
+file = open({str(tmp_path / "file")!r}, "w")
+import aigc_keras
+assert file.fileno() == 2
+file.write("whole")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
+    assert (tmp_path / "file").read_text() == "whole"

@@ -956,6 +956,9 @@ class DiffusionModel(Model):
         The sum over all `timesteps` is estimated, without bias, from the first and `n_steps`
         others, spread evenly and different for each image. For what is diffused: pixels of 256
         levels; of points, and of the latents of a `LatentDiffusion`, the density.
+
+        With `variance="large"` the first step's is beta_1, where the code of Ho et al. has the
+        posterior's of step 2: that term, and so the bits per dimension, differ from published ones.
         """
         n_steps = check_number("n_steps", n_steps, low=1, integer=True)
         images = as_images("images", images, self.image_shape)

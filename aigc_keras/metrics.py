@@ -110,7 +110,7 @@ def frechet_distance_from_moments(mean1, cov1, mean2, cov2):
     Raises:
         ValueError: wrong shapes, NaN, a covariance that is not symmetric.
     """
-    mean1, mean2 = _check_pair("mean1", np.atleast_2d(mean1), "mean2", np.atleast_2d(mean2))
+    mean1, mean2 = _check_pair("mean1", [mean1], "mean2", [mean2])
     dim = mean1.shape[1]
     covs = []
     for name, cov in (("cov1", cov1), ("cov2", cov2)):

@@ -11,7 +11,7 @@ import textwrap
 
 import numpy as np
 
-from aigc_keras.guards import check_number, check_numbers
+from aigc_keras.guards import check_labels, check_number, check_numbers, check_sizes
 
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -34,6 +34,9 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
     """(figure, array of axes) in the course's style; `size` in inches of one axis."""
     import matplotlib.pyplot as plt
 
+    check_sizes(columns=columns, rows=rows)
+    if np.shape(size) != (2,):
+        raise ValueError(f"size: got {size!r}, accepted are a width and a height in inches.")
     _register_hanzi()
     plt.rcParams.update(STYLE)
     fig, axes = plt.subplots(
@@ -60,7 +63,8 @@ def _check_lengths(**columns):
     """A ValueError unless the first has items, and the others as many."""
     first, *_ = columns
     for name, items in columns.items():
-        if not hasattr(items, "__len__") or isinstance(items, str):
+        good = hasattr(items, "__len__") and getattr(items, "shape", None) != ()
+        if not good or isinstance(items, str | dict | set):
             raise ValueError(f"{name}: got {items!r:.80}, accepted is a list or an array.")
         if len(items) == 0 or len(items) != len(columns[first]):
             accepted = (
@@ -71,9 +75,21 @@ def _check_lengths(**columns):
 
 def _check_points(name, points):
     accepted = "accepted are finite numbers of shape (N, 2)"
-    points = check_numbers(name, points, accepted)
+    check_numbers(name, points, accepted)
+    points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"{name}: got shape {points.shape}, {accepted}.")
+    return points
+
+
+def _check_strings(name, items):
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError(f"{name}: got {items!r:.80}, accepted are strings.")
+
+
+def _check_positive(name, number):
+    if check_number(name, number, low=0) == 0:
+        raise ValueError(f"{name}: got 0, accepted is a number > 0.")
 
 
 def tile(images, columns):
@@ -107,13 +123,19 @@ def _draw(axis, images, columns):
 def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inches=0.8):
     """One grid of images (N, H, W, C) in [-1, 1]; `inches` is the width of one image."""
     check_number("columns", columns, low=1, integer=True)
+    _check_positive("inches", inches)
     _check_lengths(images=images)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    fig, axes = figure(size=(inches * columns + (1.2 if row_labels else 0), inches * rows + 0.3))
+    for name, labels, n in (("row", row_labels, rows), ("column", column_labels, columns)):
+        if labels is not None:
+            _check_lengths(**{f"{name}s": range(n), f"{name}_labels": labels})
+    fig, axes = figure(
+        size=(inches * columns + (0 if row_labels is None else 1.2), inches * rows + 0.3)
+    )
     axis = axes[0, 0]
-    _draw(axis, images, columns)
-    height, width = images.shape[1:3]
+    picture = _draw(axis, images, columns)
+    height, width = picture.shape[0] // rows, picture.shape[1] // columns
     if row_labels is not None:
         axis.set_yticks([(i + 0.5) * height for i in range(rows)], row_labels)
     if column_labels is not None:
@@ -127,6 +149,7 @@ def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inc
 def strip(batches, labels, columns=4, title=None, inches=2.6):
     """Several grids side by side, each with its label: stages of a training, or models."""
     _check_lengths(batches=batches, labels=labels)
+    _check_positive("inches", inches)
     fig, axes = figure(columns=len(batches), size=(inches, inches * 1.15))
     for axis, images, label in zip(axes[0], batches, labels, strict=True):
         _draw(axis, images, columns)
@@ -142,12 +165,24 @@ def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", tit
     _check_lengths(histories=histories, labels=histories if labels is None else labels)
     histories = [getattr(history, "history", history) for history in histories]
     for history in histories:
-        if not isinstance(history, dict) or not history or not set(keys or ()) <= set(history):
-            known = ", ".join(history) if isinstance(history, dict) else repr(history)
+        known = list(history) if isinstance(history, dict) else []
+        wanted = known if keys is None else keys
+        good = isinstance(wanted, list | tuple) and all(key in known for key in wanted)
+        if not good or not known or not all(isinstance(key, str) for key in known):
+            shown = ", ".join(map(str, known)) if isinstance(history, dict) else repr(history)
             raise ValueError(
-                f"keys: got {keys!r} for a history of {known or 'nothing'}, accepted are keys of "
+                f"keys: got {keys!r} for a history of {shown or 'nothing'}, accepted are keys of "
                 "every history."
             )
+        for key in wanted:
+            try:  # a loss may have become NaN
+                good = np.asarray(history[key], "float64").ndim == 1
+            except (TypeError, ValueError):
+                good = False
+            if not good:
+                raise ValueError(
+                    f"histories: got {history[key]!r:.80} as {key}, accepted are numbers (N,)."
+                )
     fig, axes = figure(columns=len(histories), size=(6.0, 3.6), sharey=len(histories) > 1)
     for i, (axis, history) in enumerate(zip(axes[0], histories, strict=True)):
         for key in keys or history:
@@ -156,7 +191,7 @@ def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", tit
             axis.plot(epochs, history[key], marker=marker, label=key.replace("_", " "))
         axis.set_xlabel(xlabel)
         axis.xaxis.get_major_locator().set_params(integer=True)
-        if labels:
+        if labels is not None:
             axis.set_title(labels[i])
     axes[0, 0].set_ylabel(ylabel)
     axes[0, -1].legend()
@@ -167,13 +202,14 @@ def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", tit
 
 def points(real, fakes, labels, limit=1.1):
     """2-D points (N, 2): each of `fakes` (orange) over `real` (grey), one panel each."""
+    _check_positive("limit", limit)
     _check_lengths(fakes=fakes, labels=labels)
-    for name, these in (("real", real), *((f"fakes[{i}]", x) for i, x in enumerate(fakes))):
-        _check_points(name, these)
+    real = _check_points("real", real)
+    fakes = [_check_points(f"fakes[{i}]", fake) for i, fake in enumerate(fakes)]
     fig, axes = figure(columns=len(fakes), size=(3.5, 4.1))
     for axis, fake, label in zip(axes[0], fakes, labels, strict=True):
-        axis.scatter(*np.asarray(real).T, s=3, color="#999999", label="real")
-        axis.scatter(*np.asarray(fake).T, s=3, color=COLORS[1], label="generated")
+        axis.scatter(*real.T, s=3, color="#999999", label="real")
+        axis.scatter(*fake.T, s=3, color=COLORS[1], label="generated")
         axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=label)
         axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     handles, names = axes[0, 0].get_legend_handles_labels()
@@ -185,17 +221,17 @@ def latent_map(latents, labels, names):
     """Latents (N, 2), coloured by their labels (N,), the name of each class at its median."""
     import matplotlib.pyplot as plt
 
-    _check_points("latents", latents)
+    latents = _check_points("latents", latents)
     _check_lengths(latents=latents, labels=labels)
-    if np.max(labels) >= len(names):
-        raise ValueError(
-            f"names: got {len(names)}, accepted is one for each label to {np.max(labels)}."
-        )
+    _check_lengths(names=names)
+    labels = check_labels(labels, len(latents), len(names))
     fig, axes = figure(size=(8.0, 7.0))
     axis = axes[0, 0]
     colors = plt.get_cmap("tab10")
     for k, name in enumerate(names):
         mine = latents[labels == k]
+        if len(mine) == 0:
+            continue
         axis.scatter(*mine.T, s=4, alpha=0.6, color=colors(k % 10))
         box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colors(k % 10), "pad": 2}
         axis.text(*np.median(mine, axis=0), name, ha="center", va="center", fontsize=12, bbox=box)
@@ -206,6 +242,12 @@ def latent_map(latents, labels, names):
 def bars(values, errors, labels, ylabel, title=None):
     """One bar a label, with its error bar and its number."""
     _check_lengths(values=values, errors=errors, labels=labels)
+    accepted = "accepted are finite numbers (N,), of errors >= 0"
+    for name, numbers in (("values", values), ("errors", errors)):
+        numbers = check_numbers(name, numbers, accepted)
+        if numbers.ndim != 1 or (name == "errors" and numbers.min() < 0):
+            raise ValueError(f"{name}: got {numbers!r:.80}, {accepted}.")
+    labels = [str(label) for label in labels]  # numbers would be places
     fig, axes = figure(size=(1.5 * len(values) + 1.5, 4.2))
     axis = axes[0, 0]
     axis.bar(labels, values, yerr=errors, capsize=6)
@@ -230,9 +272,9 @@ def tokens(pieces, values, label=None, columns=76, title=None):
     from matplotlib.patches import Rectangle
 
     _check_lengths(pieces=pieces, values=values)
-    if not all(isinstance(piece, str) for piece in pieces):
-        raise ValueError(f"pieces: got {pieces!r:.80}, accepted are strings.")
-    check_numbers("values", values, "accepted are finite numbers")
+    _check_strings("pieces", pieces)
+    if check_numbers("values", values, "accepted are finite numbers").ndim != 1:
+        raise ValueError(f"values: got shape {np.shape(values)}, accepted is (N,).")
     check_number("columns", columns, low=1, integer=True)
     boxes, x, y = [], 0, 0
     for piece, value in zip(pieces, values, strict=True):
@@ -268,6 +310,9 @@ def tokens(pieces, values, label=None, columns=76, title=None):
 def attention(weights, pieces, titles):
     """How much each piece of a text (row) looks at each (column): maps (N, T, T) side by side."""
     _check_lengths(weights=weights, titles=titles)
+    _check_lengths(pieces=pieces)
+    _check_strings("pieces", pieces)
+    check_numbers("weights", weights, "accepted are finite numbers (N, T, T)")
     if np.shape(weights)[1:] != (len(pieces),) * 2:
         raise ValueError(
             f"weights: got shape {np.shape(weights)}, accepted is (N, T, T) for the T = "
@@ -291,6 +336,13 @@ def show(thing):
     """The source code of a function, method or class, highlighted: the very lines that run."""
     from IPython.display import Code
 
-    if not callable(thing):
-        raise ValueError(f"thing: got {thing!r}, accepted is a function, a method or a class.")
-    return Code(textwrap.dedent(inspect.getsource(thing)), language="python")
+    try:
+        if not callable(thing):
+            raise TypeError
+        source = inspect.getsource(thing)
+    except (TypeError, OSError):  # an object, such as a model; not written in Python; or in a shell
+        raise ValueError(
+            f"thing: got {thing!r:.80}, accepted is a function, a method or a class with source in "
+            "a file; of an object, its type."
+        ) from None
+    return Code(textwrap.dedent(source), language="python")

@@ -753,7 +753,8 @@ class NGram(LanguageModel):
     (Computer Speech and Language 13, 359-394), section 3.3, with the uniform distribution below the
     unigrams. `fit` counts, so it takes one epoch of `windows(texts, 1024, shuffle=False)` (large
     batches are counted faster); a further call adds more texts. At the start of a row only what is
-    in the row is context.
+    in the row is context. Discounts are kept in [0.1, 1], [0.1, 2] and [0.1, 3], which few counts
+    can leave: what was not seen stays possible, where the authors' formula may say 0 or less.
 
     Raises:
         ValueError: `vocab_size` ** `order` is over 2 ** 62.
@@ -877,6 +878,14 @@ class NGram(LanguageModel):
     def _make_tables(self):
         if self.tables is None:
             self.tables = [self._table(n) for n in range(1, self.order + 1)]
+
+    def predict(self, *args, **kwargs):
+        raise ValueError(
+            "model: got an NGram, whose tables are no weights; accepted are a call, model(tokens), "
+            "evaluate, text_losses and generate."
+        )
+
+    predict_on_batch = predict_step = export = quantize = predict
 
     def graph(self, name, function):
         return function  # tables are no tensors

@@ -47,6 +47,31 @@ def test_grid_names_its_rows():
     assert axis.get_title() == "two rows"
 
 
+def test_lists_are_as_good_as_arrays():
+    images, latents = np.zeros((6, 8, 4, 1)), np.random.default_rng(0).normal(size=(4, 2))
+    for given in (list(images), images.tolist()):
+        figure = plots.grid(given, columns=3, row_labels=np.array(["a", "b"]))
+        np.testing.assert_array_equal(figure.axes[0].get_yticks(), [4, 12])
+    labels, names = [0, 2, 2, 0], ["a", "nobody", "c"]
+    for given in (latents, latents.tolist()):
+        axis = plots.latent_map(given, labels, names).axes[0]
+        assert [text.get_text() for text in axis.texts] == ["a", "c"]
+        for points, text, k in zip(axis.collections, axis.texts, (0, 2), strict=True):
+            mine = latents[np.array(labels) == k]
+            np.testing.assert_allclose(points.get_offsets(), mine, rtol=1e-6)
+            np.testing.assert_allclose(text.get_position(), np.median(mine, axis=0), rtol=1e-6)
+    axis = plots.points(latents.tolist(), [latents.tolist()], np.array(["a"])).axes[0]
+    np.testing.assert_allclose(axis.collections[1].get_offsets(), latents, rtol=1e-6)
+    figure = plots.curves([{"loss": np.array([1.0, 2.0])}] * 2, labels=np.array(["a", "b"]))
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+
+
+def test_bars_named_by_numbers_stand_side_by_side():
+    axis = plots.bars([2.0, 1.0], [0.1, 0.2], [64, 128], ylabel="distance").axes[0]
+    places = [bar.get_x() + bar.get_width() / 2 for bar in axis.patches]
+    np.testing.assert_allclose(places, [text.get_position()[0] for text in axis.texts])
+
+
 def test_tokens_are_boxes_of_their_width_in_lines():
     figure = plots.tokens(["In", " the", "\n", "春眠", "abc"], [0, 1, 2, 3, 4], "bits", columns=6)
     axis = figure.axes[0]

@@ -54,7 +54,13 @@ def feature_layers(weights="hed"):
 def _trunk(weights):
     """(source in words, dict from layer to (kernel, bias)); reads once and says what it read."""
     if weights == "imagenet":
-        vgg = keras.applications.VGG19(weights="imagenet", include_top=False)
+        try:
+            vgg = keras.applications.VGG19(weights="imagenet", include_top=False)
+        except Exception as error:  # what Keras raises for a failed download is a plain Exception
+            raise ValueError(
+                f"weights: got 'imagenet', which cannot be had ({error}); go online once (Keras "
+                "keeps them in its folder ~/.keras/models); accepted without a network is 'hed'."
+            ) from error
         source = "VGG19 trained on ImageNet, by Keras"
         arrays = {name: vgg.get_layer(name).get_weights() for name in feature_layers(weights)}
     else:

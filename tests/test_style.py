@@ -661,6 +661,18 @@ def test_missing_weights_are_no_reason_to_take_others(monkeypatch):
         PerceptualFeatures(["block1_conv1"])
 
 
+def test_weights_that_cannot_be_fetched_are_named(monkeypatch):
+    def offline(*args, **kwargs):  # what Keras raises
+        raise Exception("URL fetch failure on https://...: None -- no route to host")
+
+    monkeypatch.setattr(keras.src.utils.file_utils, "urlretrieve", offline)
+    monkeypatch.setattr(keras.src.utils.file_utils.config, "keras_home", lambda: "/nowhere")
+    style._trunk.cache_clear()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"weights: got .imagenet., .* accepted .* is .hed."):
+            PerceptualFeatures(["block1_conv1"], weights="imagenet")
+
+
 # --- feed-forward ---
 
 

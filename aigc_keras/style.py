@@ -638,11 +638,23 @@ def coarse_to_fine(
     Returns:
         The `StyleTransfer` of the last level, trained.
     """
+
+    def train(image, small, steps, **initial):
+        model = StyleTransfer(image, small, **kwargs | initial)
+        model.compile(optimizer and optimizer.from_config(optimizer.get_config()))
+        model.fit(steps, callbacks=callbacks, verbose=verbose)
+        return model
+
+    return _coarse_to_fine(train, content, styles, steps, levels)
+
+
+def _coarse_to_fine(train, content, styles, steps, levels=2):
+    """What `train`, function (content, styles, steps, initial=...), returns for the last level."""
     levels = check_number("levels", levels, low=1, integer=True)
     steps = check_number("steps", steps, low=levels, integer=True)
     content = _check_image("content", content)
     styles = _check_images("styles", styles)
-    model = None
+    model, initial = None, {}
     for level in reversed(range(levels)):
         height, width = (max(16, round(side / 2**level)) for side in content.shape[:2])
         small = [
@@ -653,10 +665,8 @@ def coarse_to_fine(
             # What the smaller picture could not hold comes from the content.
             before, size = model.picture(), model.image_shape[:2]
             lost = image - _resized(_resized(image, *size), height, width)
-            kwargs["initial"] = np.clip(_resized(before, height, width) + lost, -1.0, 1.0)
-        model = StyleTransfer(image, small, **kwargs)
-        model.compile(optimizer and optimizer.from_config(optimizer.get_config()))
-        model.fit(steps // levels, callbacks=callbacks, verbose=verbose)
+            initial = {"initial": np.clip(_resized(before, height, width) + lost, -1.0, 1.0)}
+        model = train(image, small, steps // levels, **initial)
     return model
 
 
@@ -1229,6 +1239,37 @@ class AdaIN(Model):
 METHODS = ("gatys", "fast", "adain")
 
 
+@functools.cache
+def _adain():
+    return checkpoints.load("adain")
+
+
+# TensorFlow keeps the graph of everything that was ever trained, so one model serves all calls.
+@functools.lru_cache(maxsize=8)
+def _compiled(method, shape, steps, policy):
+    """(compiled model of grey images, the first values of its optimizer)."""
+    grey = np.zeros(shape, "float32")
+    if method == "gatys":
+        model = StyleTransfer(grey, grey)
+        model.compile()
+    else:
+        model = FastStyleTransfer(grey)
+        schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+        model.compile(keras.optimizers.Adam(schedule))
+    return model, [variable.numpy() for variable in model.optimizer.variables]
+
+
+def _trained(model, method, data=(), shape=(16, 16, 3), steps=None, **kwargs):
+    """A model like `model` after `fit`."""
+    policy = keras.config.dtype_policy().name
+    compiled, start = _compiled(method, tuple(shape), steps, policy)
+    compiled.set_weights(model.get_weights())
+    for variable, value in zip(compiled.optimizer.variables, start, strict=True):
+        variable.assign(value)
+    compiled.fit(*data, **kwargs)
+    return compiled
+
+
 def stylize(content_path, style_path, method="adain", size=512, steps=None, verbose="auto"):
     """The picture of one file in the style of another, (H, W, 3), float32, [-1, 1].
 
@@ -1252,18 +1293,22 @@ def stylize(content_path, style_path, method="adain", size=512, steps=None, verb
     if method == "adain":
         if steps is not None:
             raise ValueError(f"steps: got {steps!r}, accepted with 'adain' is None: no training.")
-        return checkpoints.load("adain").stylize(content, style)
+        return _adain().stylize(content, style)
     if method == "gatys":
-        steps = 100 if steps is None else steps
-        return coarse_to_fine(content, style, steps, verbose=verbose).picture()
+
+        def train(image, styles, steps, **initial):
+            model = StyleTransfer(image, styles, **initial)
+            shape = model.image_shape
+            return _trained(model, method, shape=shape, steps_per_epoch=steps, verbose=verbose)
+
+        return _coarse_to_fine(train, content, style, 100 if steps is None else steps).picture()
     steps = check_number("steps", 250 if steps is None else steps, low=1, integer=True)
     start = checkpoints.load("fast_style_waves")
     model = FastStyleTransfer(style)
     model.measure.set_weights(start.measure.get_weights())
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)))
     crops = datasets.load("photographs", "train", batch_size=4, seed=0).repeat()
-    model.fit(crops, steps_per_epoch=steps, verbose=verbose)
-    return model.stylize(content)
+    how = {"steps_per_epoch": steps, "verbose": verbose}
+    return _trained(model, method, [crops], steps=steps, **how).stylize(content)
 
 
 # --- images of any size ---

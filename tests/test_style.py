@@ -1132,7 +1132,12 @@ def paths(tmp_path):
     """Two pictures, the style larger than `stylize` reads it."""
     files.write(tmp_path / "content.jpg", image(192, 288))
     files.write(tmp_path / "style.png", image(320, 256, 1))
-    return tmp_path / "content.jpg", tmp_path / "style.png"
+    kept = style._adain, style._compiled
+    for cache in kept:
+        cache.cache_clear()
+    yield tmp_path / "content.jpg", tmp_path / "style.png"
+    for cache in kept:
+        cache.cache_clear()
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -1159,7 +1164,41 @@ def test_two_files_by_adain(paths, monkeypatch):
         picture = style.stylize(*paths, size=size)
         assert picture.shape == content.shape and max(picture.shape) == size
         np.testing.assert_array_equal(picture, transfer.stylize(content, other))
-    assert asked == ["adain", "adain"]
+    assert asked == ["adain"]
+
+
+def test_many_pictures_by_adain_need_one_model_and_few_graphs(paths, monkeypatch):
+    transfer = adain_model(painting=True)
+    monkeypatch.setattr(style.checkpoints, "load", lambda name: transfer)
+    for size in (48, 64, 80, 48, 96, 64):
+        style.stylize(*paths, size=size)
+    functions = transfer._match_colors, transfer._paint, transfer._statistics
+    # The second shape is the last one that is compiled for.
+    assert max(f.experimental_get_tracing_count() for f in functions) <= 2
+
+
+def test_many_pictures_by_training_need_one_graph_for_a_shape(paths, monkeypatch):
+    """And each is what a new model makes."""
+    traced = []
+    train_step = style.StyleTransfer.train_step
+
+    def counted(self, data):
+        traced.append(self.image_shape)
+        return train_step(self, data)
+
+    monkeypatch.setattr(style.StyleTransfer, "train_step", counted)
+    small = functools.partial(style.StyleTransfer, **SMALL)
+    monkeypatch.setattr(style, "StyleTransfer", small)
+    content, other = paths
+    pictures = [
+        style.stylize(*pair, "gatys", size=48, steps=4, verbose=0)
+        for pair in ((content, other), (content, content), (content, other))
+    ]
+    assert sorted(traced) == [(16, 24, 3), (32, 48, 3)]
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+    assert np.abs(pictures[0] - pictures[1]).max() > 0.1
+    new = style.coarse_to_fine(files.read(content, 48), files.read(other, 48), 4, verbose=0)
+    np.testing.assert_allclose(pictures[2], new.picture(), atol=1e-5)
 
 
 @pytest.mark.usefixtures("eagerly")

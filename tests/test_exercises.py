@@ -1,11 +1,14 @@
 """The tests of the problem sets tell right from wrong and say what came and what was meant."""
 
+import sys
+from fractions import Fraction
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras.exercises import expect, expect_one_of
+from aigc_keras.exercises import expect, expect_one_of, wrong_names
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,70 @@ def test_expect_one_of_lists_what_is_accepted(got):
     expect_one_of("A", "healthy", ("healthy", "collapsed"))
     with pytest.raises(AssertionError, match=r"came\.\nHint: accepted are 'healthy', 'collapsed'"):
         expect_one_of("A", got, ("healthy", "collapsed"))
+
+
+class Equal(str):
+    """A text that equals everything."""
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = str.__hash__
+
+
+class Peeps:
+    """An answer that looks up in the caller's frame what is wanted."""
+
+    def __array__(self, dtype=None, copy=None):
+        return sys._getframe(2).f_locals.get("wanted", np.zeros(2))
+
+    def __float__(self):
+        return 1.0
+
+
+holding_peeps = np.empty(2, object)
+holding_peeps.fill(Peeps())
+
+
+class PeepingArray(np.ndarray):
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(2)
+
+
+Peeps.__module__ = PeepingArray.__module__ = "__main__"
+
+
+@pytest.mark.parametrize(
+    "got",
+    [
+        Peeps(),
+        [Peeps(), Peeps()],
+        holding_peeps,
+        np.zeros(2).view(PeepingArray),
+        type("Forged", (Peeps,), {"__module__": "numpy"})(),
+    ],
+)
+def test_expect_asks_no_object_of_the_students_own_for_its_numbers(got):
+    with pytest.raises(AssertionError, match="came, numbers were meant"):
+        expect("f", got, [1.0, 1.0], "hint")
+
+
+def test_expect_takes_nested_sequences_of_numbers_of_different_kinds():
+    expect("f", [(1, np.float32(2)), [tf.constant(3.0), True]], [[1, 2], [3, 1]], "hint")
+    expect("f", np.array([1, 2.5], object), [1, 2.5], "hint")
+    expect("f", [], [], "hint")
+    expect("f", [10**30, Fraction(1, 2)], [1e30, 0.5], "hint")
+
+
+def test_a_text_that_equals_everything_is_no_answer():
+    with pytest.raises(AssertionError, match=r"'x' came\.\nHint: accepted are 'healthy'"):
+        expect_one_of("A", Equal("x"), ("healthy",))
+    assert wrong_names("names", {"A": Equal("x"), "B": np.str_("b")}, {"A": "a", "B": "b"}) == ["A"]
+
+
+def test_wrong_names_are_the_keys_with_another_text_or_none():
+    truth = {"A": "a", "B": "b", "C": "c"}
+    assert wrong_names("names", dict(truth), truth) == []
+    assert wrong_names("names", {"A": "b", "B": "b", "D": "d"}, truth) == ["A", "C"]
+    with pytest.raises(AssertionError, match=r"names: None came\.\nHint: a dict was meant\."):
+        wrong_names("names", None, truth)

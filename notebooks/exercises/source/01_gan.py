@@ -586,6 +586,8 @@ for name in "ABCD":
     expect_one_of(f"diagnosis[{name!r}]", diagnosis.get(name), causes)
 
 # %% tests="diagnosis" points=4
+from aigc_keras.exercises import wrong_names
+
 # Whether the names are right is tested when you hand in.
 assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
@@ -595,7 +597,7 @@ truth = {
     "C": "no gradient",
     "D": "mode collapse",
 }
-wrong = [run for run, cause in truth.items() if diagnosis.get(run) != cause]
+wrong = wrong_names("diagnosis", diagnosis, truth)
 if wrong:
     print(f"Look again at {', '.join(wrong)}.")
 (4, 3, 2, 0, 0, 0)[len(wrong)]  # the points

@@ -537,6 +537,8 @@ for name in "ABCD":
     expect_one_of(f"run {name}", diagnosis.get(name), answers)
 
 # %% tests="diagnosis" points=4
+from aigc_keras.exercises import wrong_names
+
 # Whether the names are right is tested when you hand in.
 assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
@@ -546,9 +548,9 @@ truth = {
     "C": ("KL too strong", "every picture is rebuilt the same"),
     "D": ("KL too weak", "many nats, well rebuilt, samples from nowhere"),
 }
-wrong = {run: hint for run, (cause, hint) in truth.items() if diagnosis.get(run) != cause}
-for run, hint in wrong.items():
-    print(f"run {run}: {hint}")
+wrong = wrong_names("diagnosis", diagnosis, {run: truth[run][0] for run in truth})
+for run in wrong:
+    print(f"run {run}: {truth[run][1]}")
 (4, 3, 2, 0, 0, 0)[len(wrong)]  # the points
 ### END HIDDEN TESTS
 

@@ -520,6 +520,8 @@ for name in "ABCD":
     expect_one_of(f"run {name}", diagnosis.get(name), answers)
 
 # %% tests="diagnosis" points=4
+from aigc_keras.exercises import wrong_names
+
 # Whether the names are right is tested when you hand in.
 assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
@@ -529,9 +531,9 @@ truth = {
     "C": ("healthy", "sharp clouds in the right proportions, hardly a point between"),
     "D": ("no time", "the highest loss, and points everywhere, far outside as well"),
 }
-wrong = {run: hint for run, (cause, hint) in truth.items() if diagnosis.get(run) != cause}
-for run, hint in wrong.items():
-    print(f"run {run}: {hint}")
+wrong = wrong_names("diagnosis", diagnosis, {run: truth[run][0] for run in truth})
+for run in wrong:
+    print(f"run {run}: {truth[run][1]}")
 (4, 3, 2, 0, 0, 0)[len(wrong)]  # the points
 ### END HIDDEN TESTS
 

@@ -459,6 +459,8 @@ for name in "ABCDE":
     expect_one_of(f"run {name}", diagnosis.get(name), accepted)
 
 # %% tests="diagnosis" points=4
+from aigc_keras.exercises import wrong_names
+
 # Whether the names are right is tested when you hand in.
 assert any(diagnosis.values()), "diagnosis: nothing came.\nHint: look at the curves first."
 ### BEGIN HIDDEN TESTS
@@ -472,9 +474,9 @@ truth = {
     "D": ("targets_not_shifted", "loss 0 at once, and it says again what it has just read"),
     "E": ("memorises", "the two losses part, and it writes what it was trained on"),
 }
-wrong = {run: hint for run, (cause, hint) in truth.items() if diagnosis.get(run) != cause}
-for run, hint in wrong.items():
-    print(f"Look again at run {run}: {hint}.")
+wrong = wrong_names("diagnosis", diagnosis, {run: truth[run][0] for run in truth})
+for run in wrong:
+    print(f"Look again at run {run}: {truth[run][1]}.")
 (4, 3, 2, 0, 0, 0)[len(wrong)]  # the points
 ### END HIDDEN TESTS
 

@@ -1,14 +1,19 @@
 """The tests of the problem sets tell right from wrong and say what came and what was meant."""
 
+import math
 import sys
 from fractions import Fraction
+from pathlib import Path
 
+import classroom
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from aigc_keras.exercises import expect, expect_one_of, wrong_names
+
+EXERCISES = Path(__file__).parents[1] / "notebooks" / "exercises" / "source"
 
 
 @pytest.mark.parametrize(
@@ -118,3 +123,30 @@ def test_wrong_names_are_the_keys_with_another_text_or_none():
     assert wrong_names("names", {"A": "b", "B": "b", "D": "d"}, truth) == ["A", "C"]
     with pytest.raises(AssertionError, match=r"names: None came\.\nHint: a dict was meant\."):
         wrong_names("names", None, truth)
+
+
+SLIPS = [  # a set, a task, and what a student might have written in the model's place
+    ("03_style_transfer", "crop_worth", "length - side + 1", "length - side"),
+    ("03_style_transfer", "crop_worth", "length - side + 1", "max(length - side, 1)"),
+    ("03_style_transfer", "crop_worth", "std(ddof=1)", "std()"),
+    ("04_diffusion", "SpreadDiffusion", "times >= 0.5", "times > 0.5"),
+]
+
+
+@pytest.mark.parametrize(("name", "task", "right", "slip"), SLIPS)
+def test_a_slip_against_the_text_of_a_task_is_noticed(name, task, right, slip):
+    notebook = classroom.read_source(EXERCISES / f"{name}.py")
+    sources = {}
+    for cell in notebook.cells:
+        sources.setdefault(classroom.grade_id(cell), cell.source)
+    names = {"np": np, "tf": tf, "keras": keras, "layers": keras.layers, "ops": keras.ops}
+    names["math"] = math
+    base = next((text for text in sources.values() if text.startswith("class PointDiffusion")), "")
+    exec(base if name.startswith("04") else "", names)
+    solution, tests = sources[f"{task}-solution"], sources[f"{task}-hidden_tests"]
+    exec(solution, names)
+    exec(tests, names)
+    assert right in solution
+    exec(solution.replace(right, slip), names)
+    with pytest.raises((AssertionError, ValueError), match=r"was meant|high <= 0"):
+        exec(tests, names)

@@ -701,6 +701,30 @@ for (side, n), (error, standard_error, worth) in zip(sizes.items(), measured, st
         "V / e, with V from all positions of the map.",
         rtol=1e-3,
     )
+# A strip as wide as the crop, with two values: a crop's Gram matrix is 1 or 9, that of the whole 11 / 3.
+low, high = (8 / 11) ** 2, (16 / 11) ** 2  # the two errors
+for shape in ((1, 3, 1), (3, 1, 1)):
+    strip = np.float32([1, 1, 3]).reshape(shape)
+    share = (crop_worth(strip, 1, 300, seed=2)[0] - low) / (high - low)
+    expect(
+        f"share of the crops that lie at the last place, side 1, map {shape}",
+        share,
+        1 / 3,
+        "All places where a crop fits, the last one as well; one that is as large as the map fits, too.",
+        rtol=0.0,
+        atol=4 * np.sqrt(2 / 9 / 300),
+    )
+for seed in range(6):
+    error, standard_error, _ = crop_worth(strip, 1, 4, seed=seed)
+    last = np.round(4 * (error - low) / (high - low))  # crops at the last place
+    expect(
+        f"standard error of four crops, of which {last:g} lie at the last place",
+        standard_error,
+        (high - low) * np.sqrt(last / 4 * (1 - last / 4) / 3),
+        "Divide the squares by n_crops - 1: the mean is taken from the same crops.",
+        rtol=1e-3,
+        atol=1e-4,
+    )
 ### END HIDDEN TESTS
 
 # %% [markdown]

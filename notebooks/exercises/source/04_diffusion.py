@@ -367,6 +367,17 @@ for name, wanted in (("loss", errors.mean()), ("late_loss", errors[late].mean())
         "a mean over all points of the epoch so far; a tracker needs the errors of the single points, or their number.",
         rtol=1e-3,
     )
+# Times 0.5 and 0: one point lies on the border.
+model = SpreadDiffusion(linear_network(1))
+model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+model.network.set_weights([np.zeros((2, 1))])
+model.draw = lambda data: (tf.constant(0.5), tf.zeros((2, 1)))
+expect(
+    "late_loss of data 3 and 1 without noise, u = 0.5",
+    model.train_step(tf.constant([[3.0], [1.0]]))["late_loss"],
+    9 / 2,  # the velocity at time 0.5 is -3 sin(pi / 4)
+    "at least 0.5: a time of exactly 0.5 is late.",
+)
 # In fit, as a graph, where the last batch is short and B is not known beforehand.
 model = SpreadDiffusion(linear_network(2))
 model.compile(keras.optimizers.Adam(0.1), jit_compile=False)

@@ -8,19 +8,22 @@ Grading writes an nbgrader course: its Formgrader shows the tasks that a person 
 """
 
 import argparse
-import collections
+import contextlib
 import csv
+import fcntl
 import glob
 import hashlib
 import html
+import io
+import json
 import logging
 import multiprocessing
 import os
 import re
 import resource
-import shutil
 import sys
 import tempfile
+import uuid
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,8 +34,12 @@ import nbformat
 import psutil
 import sqlalchemy
 from build import digest, write
+from judge import ROOT, Run, cage
+from nbgrader.api import MissingEntry
 from nbgrader.apps import NbGraderAPI
+from nbgrader.converters import Autograde
 from nbgrader.preprocessors import Execute
+from submissions import collect, grade_id, prepared
 from traitlets.config import Config
 
 # nbgrader calls the program alembic, whether or not this environment is active.
@@ -43,6 +50,7 @@ warnings.filterwarnings("ignore", category=sqlalchemy.exc.SAWarning)
 
 # One process has nbgrader loaded and forks a worker for each submission.
 FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["jupytext", "nbgrader.apps"])
 
 EXERCISES = Path(__file__).resolve().parent / "exercises"
 
@@ -94,10 +102,6 @@ def tasks(notebook):
     return [name for name in dict.fromkeys(names) if name != "cell"]
 
 
-def grade_id(cell):
-    return cell.metadata.get("nbgrader", {}).get("grade_id", "cell")
-
-
 # An nbgrader course in a folder.
 
 
@@ -118,12 +122,31 @@ def build_course(course, problem_sets):
     for name, path in problem_sets.items():
         source, release = (course / step / name / f"{name}.ipynb" for step in ("source", "release"))
         text = nbformat.writes(read_source(path)) + "\n"
-        if not release.exists() or source.read_text(encoding="utf-8") != text:
+        known = release.exists() and is_entered(course, name)
+        if not known or source.read_text(encoding="utf-8") != text:
             release.unlink(missing_ok=True)  # it comes last: an interrupted build does not count
             write(source, text)
             result = api.generate_assignment(name, force=True)
             if not result["success"]:
                 raise RuntimeError(result["log"])
+
+
+def is_entered(course, name, student=None):
+    """Whether the grade book knows a problem set, or a student's submission of it."""
+    with configured(course).gradebook as gradebook:
+        try:
+            if student:
+                gradebook.find_submission(name, student)
+            else:
+                gradebook.find_assignment(name)
+        except MissingEntry:
+            return False
+        except sqlalchemy.exc.DatabaseError as error:
+            sys.exit(
+                f"{course / 'gradebook.db'} cannot be read: {error.orig}. "
+                "It holds the points by hand; without this file all is graded again."
+            )
+    return True
 
 
 def assignments(problem_sets, release):
@@ -134,34 +157,6 @@ def assignments(problem_sets, release):
             made = Path(course) / "release" / name / f"{name}.ipynb"
             write(release / name / made.name, made.read_text(encoding="utf-8"))
             print(f"{release / name / made.name}")
-
-
-def opened(path, handed_out):
-    """A student's notebook, with the cells that she deleted put back.
-
-    Raises:
-        ValueError: it is not a notebook, or not the one that was handed out.
-    """
-    try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
-        wanted, found = (
-            {grade_id(cell) for cell in cells if grade_id(cell).endswith("-solution")}
-            for cells in (handed_out.cells, notebook.cells)
-        )
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise ValueError(f"no notebook that can be opened: {type(error).__name__}") from error
-    if not found or found - wanted:
-        raise ValueError("not the notebook that was handed out: other tasks, or none")
-    place = 0
-    for cell in handed_out.cells:
-        ids = [grade_id(other) for other in notebook.cells]
-        if grade_id(cell) in ids:
-            place = ids.index(grade_id(cell))
-        else:
-            notebook.cells.insert(place, cell)
-        place += 1
-    return notebook
 
 
 # A student checks herself.
@@ -176,18 +171,16 @@ def check(name, folder):
         return
     released = nbformat.read(release, as_version=4)
     try:
-        notebook = opened(path, released)
+        notebook, changed = prepared(path, released)
     except ValueError as error:
         sys.exit(f"{path}: {error}")
-    locked = [cell for cell in released.cells if cell.metadata.nbgrader.locked]
-    handed_out = {grade_id(cell): cell.source for cell in locked}
-    for cell in notebook.cells:
-        wanted = handed_out.get(grade_id(cell), cell.source)
-        if cell.source != wanted:
-            print(f"{grade_id(cell)}: was changed, what was handed out is used.")
-            cell.source = wanted
-    resources = {"metadata": {"path": str(path.parent)}}
-    Execute(**execution(Limits().cell_seconds)).preprocess(notebook, resources)
+    for name in changed:
+        print(f"{name}: was changed, what was handed out is used.")
+    run = Run(folder=str(path.parent), **execution(Limits().cell_seconds))
+    try:
+        run.preprocess(notebook, {"metadata": {}})
+    except RuntimeError as error:  # the kernel did not even start
+        sys.exit(f"{path} could not be run: {error}")
     for number, task in enumerate(tasks(released), start=1):
         cells = [cell for cell in notebook.cells if grade_id(cell).startswith(f"{task}-")]
         wrong = next(filter(None, map(failure, cells)), None)
@@ -221,63 +214,53 @@ class Limits(NamedTuple):
     memory: float = 2.0
 
 
-def collect(submissions, problem_sets):
-    """The notebooks of a class, {(student, problem set): [files]}, and what cannot be graded."""
-    found, strays = collections.defaultdict(list), {}
-    for path in sorted(submissions.rglob("*.ipynb")):
-        student, *inner = path.relative_to(submissions).parts
-        if any(part.startswith(".") for part in (student, *inner)):
-            continue  # a copy that Jupyter keeps
-        if glob.has_magic(student) or student != student.strip():  # nbgrader would not find it
-            strays[student] = "rename the folder: no *, ? or [, no space at its ends."
-        elif inner and path.stem in problem_sets:
-            found[student, path.stem].append(path)
-        else:
-            accepted = f"<student>/<problem set>.ipynb with one of {', '.join(problem_sets)}"
-            strays[str(path.relative_to(submissions))] = f"accepted is {accepted}."
-    for path in sorted(submissions.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and not any(path.rglob("*.ipynb")):
-            strays[path.name] = "no notebook in this folder."
-    return found, strays
-
-
 def grade(submissions, output, problem_sets, jobs, limits):
     """Grade a class into an nbgrader course. What was graded before and is the same now, stays.
 
     Writes `grades.csv` and `feedback/<student>/<problem set>/<problem set>.html`; prints what could
-    not be graded, and goes on.
+    not be graded, and goes on. What one student hands in changes nothing for another.
     """
     from aigc_keras import profile  # not at the top: workers need no TensorFlow
 
-    settings = (profile.name(), *limits)
+    settings = (profile.name(), *limits, version())
     found, strays = collect(submissions, problem_sets)
-    print(
-        f"{len(found)} submissions, {jobs} at a time, profile {settings[0]}; {limits}", flush=True
-    )
-    build_course(output, problem_sets)
-    with configured(output).gradebook as gradebook:  # two workers would enter a student at once
-        for student in {student for student, _ in found}:
-            gradebook.update_or_create_student(student)
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output), tempfile.TemporaryDirectory() as rooms, ThreadPoolExecutor(jobs) as pool:
+        print(
+            f"{len(found)} submissions, {jobs} at a time, profile {settings[0]}; {limits}",
+            flush=True,
+        )
+        hidden = [submissions, output, ROOT / ".git", ROOT / "tests"]
+        hidden += {path.parent for path in problem_sets.values()}
+        room = Path(rooms) / "room"
+        room.mkdir()
+        if not cage(room, hidden):
+            print("The students' code can read and write what you can: see the page, section 4.")
+        build_course(output, problem_sets)
+        with configured(output).gradebook as gradebook:  # two workers would enter a student at once
+            for student in {student for student, _ in found}:
+                gradebook.update_or_create_student(student)
 
-    def one(key):
+        remarks = dict.fromkeys(found, "the run was interrupted before this was graded")
+        pages = dict.fromkeys(found, None)
+
+        def one(key):
+            given = (output, *key, found[key], limits, settings, Path(rooms), hidden)
+            remarks[key] = noted(autograde, *given)
+            print(f"{' '.join(key)}: {remarks[key] or 'graded'}", flush=True)
+
+        def page(key):
+            pages[key] = noted(feedback, output, *key, remarks[key], limits)
+
         try:
-            remark = autograde(output, *key, found[key], limits, settings)
-        except (OSError, psutil.Error) as error:
-            remark = f"grading it failed: {error}"
-        print(f"{' '.join(key)}: {remark or 'graded'}", flush=True)
-        return remark
-
-    with ThreadPoolExecutor(jobs) as pool:
-        remarks = dict(zip(found, pool.map(one, found), strict=True))
-    give_feedback(output, remarks)
-    tasks_of = {name: tasks(read_source(path)) for name, path in problem_sets.items()}
-    with configured(output).gradebook as gradebook:
-        rows = [row(gradebook, tasks_of, *key, remarks[key]) for key in sorted(remarks)]
-    columns = max(rows, key=len, default=())
-    with (output / "grades.csv").open("w", encoding="utf-8-sig", newline="") as file:
-        table = csv.DictWriter(file, columns, restval="")
-        table.writeheader()
-        table.writerows(rows)
+            list(pool.map(one, found))
+        finally:  # also when the run is interrupted
+            pool.shutdown(wait=False, cancel_futures=True)
+            rows = write_table(output, problem_sets, remarks, pages)
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(page, found))
+        if any(pages.values()):
+            rows = write_table(output, problem_sets, remarks, pages)
     for what, why in strays.items():
         print(f"{what}: not graded, {why}")
     waiting = sum(row["by_hand"] != 0 for row in rows)
@@ -287,43 +270,105 @@ def grade(submissions, output, problem_sets, jobs, limits):
     )
 
 
-def autograde(output, student, name, paths, limits, settings):
+def version():
+    """A digest of what decides about points beside the problem set: the library and the grading."""
+    files = sorted([*(ROOT / "aigc_keras").rglob("*.py"), *(ROOT / "notebooks").glob("*.py")])
+    return digest("".join(map(sha256, files)))
+
+
+@contextlib.contextmanager
+def locked(output):
+    """Nobody else grades into this folder meanwhile."""
+    with (output / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"{output}: another `make grade` is at work in this folder; wait for its end.")
+        yield
+
+
+def autograde(output, student, name, paths, limits, settings, rooms, hidden):
     """Grade one submission in a process of its own; return why it failed, or None.
 
     What was graded before with the same `settings`, and is the same now, stays.
     """
     if len(paths) > 1:
         return f"{len(paths)} notebooks of this name, one is accepted"
-    done = output / "done" / student / name
-    files = (paths[0], output / "source" / name / f"{name}.ipynb")
-    state = " ".join(map(str, (*map(sha256, files), *settings)))
-    if done.exists() and done.read_text() == state:
+    done = output / "done" / student / f"{name}.json"
+    submitted = output / "submitted" / student / name / f"{name}.ipynb"
+    try:
+        released = nbformat.read(output / "release" / name / f"{name}.ipynb", as_version=4)
+        notebook, _ = prepared(paths[0], released)
+    except ValueError as error:
+        done.unlink(missing_ok=True)
+        return str(error)
+    text = nbformat.writes(notebook)
+    source = output / "source" / name / f"{name}.ipynb"
+    state = " ".join(map(str, (digest(text), sha256(source), *settings)))
+    if read_done(done).get("state") == state and is_entered(output, name, student):
         return None
     done.unlink(missing_ok=True)
-    submitted = output / "submitted" / student / name
-    submitted.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(paths[0], submitted / f"{name}.ipynb")
-    with tempfile.TemporaryDirectory() as sockets:
-        heard, tells = FORKS.Pipe(duplex=False)
-        given = (output, student, name, limits, sockets, tells)
-        worker = FORKS.Process(target=autograde_here, args=given)
-        worker.start()
-        tells.close()
-        if heard.poll(limits.seconds):
-            try:
-                remark = heard.recv()
-            except EOFError:
-                remark = "grading it failed; perhaps it wanted too much memory"
-        else:
-            remark = f"stopped after {limits.seconds} s"
-            # A kernel is in a session of its own: it has to be found before its parent is gone.
-            for process in psutil.Process(worker.pid).children(recursive=True):
+    write(submitted, text)
+    room = rooms / uuid.uuid4().hex[:8]
+    room.mkdir()
+    given = (output, student, name, limits, room, cage(room, hidden))
+    result = apart(limits, autograde_here, *given)
+    if isinstance(result, str):
+        return result
+    write(done, json.dumps({"state": state, "note": result["note"]}))
+    return None
+
+
+def read_done(path):
+    """What is remembered of a graded submission; nothing if that cannot be read."""
+    try:
+        done = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return done if isinstance(done, dict) else {}
+
+
+def apart(limits, work, *given):
+    """What `work(*given)` returns in a process of its own, or why there is nothing, as a text."""
+    mark = uuid.uuid4().hex
+    heard, tells = FORKS.Pipe(duplex=False)
+    worker = FORKS.Process(target=tell, args=(tells, limits.memory, mark, work, given))
+    worker.start()
+    tells.close()
+    if heard.poll(limits.seconds):
+        try:
+            result = heard.recv()
+        except EOFError:
+            result = "grading it failed; perhaps it wanted too much memory"
+    else:
+        result = f"stopped after {limits.seconds} s"
+        worker.kill()
+    worker.join()
+    # A kernel is in a session of its own, and what it started may have left that as well.
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("AIGC_GRADED") == mark:
                 process.kill()
-            worker.kill()
-        worker.join()
-    if not remark:
-        write(done, state)
-    return remark
+    return result
+
+
+def tell(tells, memory, mark, work, given):
+    """In the process of its own."""
+    if sys.platform == "linux":
+        size = int(memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    os.environ["AIGC_GRADED"] = mark
+    tells.send(noted(work, *given))
+
+
+def noted(work, *given):
+    """What `work(*given)` returns; if it raises, that as a text."""
+    try:
+        return work(*given)
+    # Whatever nbgrader, nbconvert or the system throws over one student's files is a remark on
+    # these: it must not take the points of all others.
+    except Exception as error:
+        return f"grading it failed: {type(error).__name__}: {error}"[:500]
 
 
 def execution(cell_seconds):
@@ -337,71 +382,98 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def autograde_here(output, student, name, limits, sockets, tells):
-    """Grade one submission in this process and its kernel; tell why it failed, or None.
+def autograde_here(output, student, name, limits, room, caged):
+    """Grade one submission in this process and its kernel, in an empty folder.
 
-    `sockets`: an empty folder.
+    Returns {"note": what a teacher should know of it, or None}; a text if it failed.
     """
-    if sys.platform == "linux":
-        size = int(limits.memory * 2**30)
-        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     # Where there are many processors, threads alone would fill the memory.
     libraries = ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM")
     os.environ.update({f"{library}_THREADS": "2" for library in libraries})
-    file = f"{name}/{name}.ipynb"
-    submitted = output / "submitted" / student / file
-    try:
-        notebook = opened(submitted, nbformat.read(output / "release" / file, as_version=4))
-        nbformat.write(notebook, submitted)
-    except ValueError as error:
-        tells.send(str(error))
-        return
+    os.environ["IPYTHONDIR"] = str(room / "ipython")  # nothing of the teacher's own
+    steps = [
+        Run if step is Execute else step for step in Autograde.autograde_preprocessors.default()
+    ]
     api = configured(
         output,
+        Autograde={"autograde_preprocessors": steps},
         Execute=execution(limits.cell_seconds),
+        Run={"folder": str(room)},
+        Kernel={"cage": caged},
         # By default a kernel chooses free ports, and one that starts meanwhile may choose the same.
-        KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"},
+        KernelManager={"transport": "ipc", "connection_file": f"{room}/kernel.json"},
         # nbgrader takes a warning for a failure: forget what went to stderr.
         IgnorePattern={"enabled": True, "pattern": "^"},
     )
     result = api.autograde(name, student)
     if result["success"]:
-        tells.send(None)
-    elif "DeadKernelError" in result["log"]:
-        tells.send("the kernel died: it ended itself or wanted too much memory")
-    else:
-        errors = re.findall(r"^.*(?:Error|Exception)\b.*$", result["log"], re.MULTILINE)
-        tells.send(errors[-1].strip() if errors else "nbgrader could not grade it")
+        run = output / "autograded" / student / name / f"{name}.ipynb"
+        cells = nbformat.read(run, as_version=4).cells
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        replaced = [output.evalue for output in outputs if output.get("ename") == "Replaced"]
+        return {"note": " ".join(dict.fromkeys(replaced)) or None}
+    return last_error(result["log"])
 
 
-def row(gradebook, tasks_of, student, name, remark):
-    """A line of `grades.csv`; a submission that failed has no points."""
-    cells = [] if remark else gradebook.find_submission(name, student).notebooks[0].grades
-    line = {
-        "student": student,
-        "problem_set": name,
-        "points": sum(cell.score for cell in cells),
-        "max_points": gradebook.find_assignment(name).max_score,
-        "by_hand": sum(cell.max_score for cell in cells if cell.needs_manual_grade),
-        "remark": remark or "",
-    }
-    for number, task in enumerate(tasks_of[name], start=1):
-        line[f"task_{number}"] = sum(c.score for c in cells if c.name.startswith(f"{task}-"))
-    return {key: f"{value:g}" if isinstance(value, float) else value for key, value in line.items()}
+def last_error(log):
+    errors = re.findall(r"^.*(?:Error|Exception|InvalidNotebook)\b.*$", log, re.MULTILINE)
+    return errors[-1].strip()[:500] if errors else "nbgrader failed"
 
 
-def give_feedback(output, remarks):
-    """Write the feedback pages; that of a submission which failed says why."""
-    api = configured(output)
-    for name in {name for (_, name), remark in remarks.items() if not remark}:
-        result = api.generate_feedback(name)
-        if not result["success"]:
-            raise RuntimeError(result["log"])
-    for (student, name), remark in remarks.items():
-        if remark:
-            said = html.escape(f"{student}, {name}: not graded. {remark}")
-            page = output / "feedback" / student / name / f"{name}.html"
-            write(page, f"<!doctype html><meta charset='utf-8'><p>{said}</p>\n")
+def write_table(output, problem_sets, remarks, pages):
+    """Write `grades.csv`; return its rows."""
+    tasks_of = {name: tasks(read_source(path)) for name, path in problem_sets.items()}
+    rows = []
+    with configured(output).gradebook as gradebook:
+        for student, name in sorted(remarks):
+            note = read_done(output / "done" / student / f"{name}.json").get("note")
+            remark = remarks[student, name]
+            said = [remark or note, pages[student, name]]
+            try:
+                cells = (
+                    [] if remark else gradebook.find_submission(name, student).notebooks[0].grades
+                )
+            except MissingEntry:
+                cells, said = [], [*said, "the grade book has lost it: grade again"]
+            line = {
+                "student": student,
+                "problem_set": name,
+                "points": sum(cell.score for cell in cells),
+                "max_points": gradebook.find_assignment(name).max_score,
+                "by_hand": sum(cell.max_score for cell in cells if cell.needs_manual_grade),
+                "remark": "; ".join(filter(None, said)),
+            }
+            for number, task in enumerate(tasks_of[name], start=1):
+                of_task = (cell.score for cell in cells if cell.name.startswith(f"{task}-"))
+                line[f"task_{number}"] = sum(of_task)
+            rows.append(
+                {
+                    key: f"{value:g}" if isinstance(value, float) else value
+                    for key, value in line.items()
+                }
+            )
+    text = io.StringIO()
+    table = csv.DictWriter(text, max(rows, key=len, default=()), restval="")
+    table.writeheader()
+    table.writerows(rows)
+    write(output / "grades.csv", "\ufeff" + text.getvalue())  # the mark tells Excel: UTF-8
+    return rows
+
+
+def feedback(output, student, name, remark, limits):
+    """Write a student's page; return why there is none of her notebook, or None."""
+    why = None if remark else apart(limits, feedback_here, output, student, name)
+    if remark or why:
+        said = f"not graded. {remark}" if remark else f"graded, but this page failed. {why}"
+        page = output / "feedback" / student / name / f"{name}.html"
+        text = html.escape(f"{student}, {name}: {said}")
+        write(page, f"<!doctype html><meta charset='utf-8'><p>{text}</p>\n")
+    return f"no page: {why}" if why else None
+
+
+def feedback_here(output, student, name):
+    result = configured(output).generate_feedback(name, student)
+    return None if result["success"] else last_error(result["log"])
 
 
 def main():
@@ -424,6 +496,7 @@ def main():
     for limit, default in Limits()._asdict().items():
         grading.add_argument(f"--{limit}", type=type(default), default=default)
     given = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # folders may have any name
     problem_sets = sources(given.exercises / "source")
     if given.command == "assignments":
         assignments(problem_sets, given.exercises / "release")

@@ -1,6 +1,8 @@
 """Problem sets: what is handed out, and what answers, mistakes and mischief get for it."""
 
 import csv
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -9,8 +11,10 @@ import sys
 from pathlib import Path
 
 import classroom
+import judge
 import jupytext
 import nbformat
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -233,6 +237,13 @@ MISCHIEF = {  # a solution cell and the points that it gets
     "never ends": (ENDLESS, 0),
     "never begins": ("while True:\n    pass", 0),
     "hoards": ("hoard = bytearray(2**31)\n\n\n" + RIGHT, 0),
+    "quits": ("import os\n\nos._exit(0)", 0),
+    "cannot be told": (
+        "while True:\n    try:\n        while True:\n            pass\n    except:\n        pass",
+        0,
+    ),
+    "floods": (RIGHT + "\n\n\nfor i in range(20_000):\n    display(i)", 4),
+    "shouts": (RIGHT + "\n\n\nprint('a' * 10**8)", 4),
     "pleases": ("def double(x):\n    return 4", 1),
     "warns": ("import warnings\n\n\ndef double(x):\n    warnings.warn('x')\n    return x + x", 4),
 }
@@ -268,7 +279,6 @@ def school(course):
     wrong = "def double(x):\n    return 3 * x"
     hand_in(folder, "tampers", hand, {"double-solution": wrong, "double-tests": "pass"})
     hand_in(folder, "王小明", hand, {"double-solution": RIGHT, "words-answer": "两倍"})
-    hand_in(folder, "quits", hand, {"double-solution": "import os\n\nos._exit(0)"})
     hand_in(folder, "deletes", hand, {"double-solution": wrong})
     path = folder / "deletes" / hand.name
     notebook = nbformat.read(path, as_version=4)
@@ -318,11 +328,10 @@ def test_tests_that_were_changed_or_deleted_are_restored(course, school, student
 @pytest.mark.parametrize(
     ("student", "remark"),
     [
-        ("quits", "the kernel died"),
         ("breaks", "no notebook that can be opened"),
         ("another", "not the notebook that was handed out"),
         ("twice", "2 notebooks of this name"),
-        ("a folder", "grading it failed: "),
+        ("a folder", "no notebook, but a folder"),
     ],
 )
 def test_a_submission_that_cannot_be_graded_is_named_with_the_reason(
@@ -339,12 +348,12 @@ def test_a_submission_that_cannot_be_graded_is_named_with_the_reason(
 
 def test_what_cannot_be_placed_is_named(school):
     printed, points = school
-    assert len(points) == HONEST + len(MISCHIEF) + 9
+    assert len(points) == HONEST + len(MISCHIEF) + 8
     assert "homework.ipynb: not graded, accepted is <student>/<problem set>.ipynb" in printed
     assert "group [1]: not graded, rename the folder" in printed
     assert "space : not graded, rename the folder" in printed
     assert "hands in nothing: not graded, no notebook in this folder" in printed
-    assert f"{len(points)} submissions, 5 of them failed; 1 wait for a person." in printed
+    assert f"{len(points)} submissions, 4 of them failed; 1 wait for a person." in printed
 
 
 def test_feedback_shows_the_points_and_the_failed_test(course, school):
@@ -371,6 +380,228 @@ def test_a_person_adds_points_and_grading_again_keeps_them_and_what_is_unchanged
     assert (again["points"], again["remark"]) == ("4", "")
     anew = [path for path, time in graded.items() if path.stat().st_mtime_ns != time]
     assert [path.parts[-3] for path in anew] == ["raises"]
+
+
+STRICT = """\
+# %% solution="double"
+def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+
+# %% tests="double" points=4
+import numpy as np
+from aigc_keras.exercises import expect, expect_one_of, wrong_names
+
+expect("double", double(np.ones(2)), [2, 2], "add")
+word = double("a")
+expect_one_of("a word", word, ("aa",))
+wrong = wrong_names("names", {"A": word}, {"A": "aa"})
+if not np.isclose(double(3.0), 6.0):
+    wrong.append("B")
+(4, 2, 0)[len(wrong)]
+"""
+SAME = "def double(x):\n    return x\n\n\n"
+DIGS = """\
+import pathlib
+
+text = ""
+for folder in {folders}:
+    for path in pathlib.Path(folder).rglob("*"):
+        if path.is_file():
+            text += path.read_text(encoding="utf-8", errors="replace")
+found = "2 * x" in text
+
+
+def double(x):
+    return 2 * x if found else x
+"""
+CHEATS = {  # a solution cell, its points, and what the remark says
+    "is honest": (RIGHT, 4, ""),
+    "shadows": ("def double(x):\n    return x + x\n\n\nlen = sum = max = 3\nnp = None", 4, ""),
+    "expects nothing": (
+        SAME + "import aigc_keras.exercises as e\n\ne.expect = e.expect_one_of = lambda *a: None\n"
+        "e.wrong_names = lambda *a: []",
+        0,
+        "replaced aigc_keras.exercises.expect",
+    ),
+    "finds all close": (
+        "class Text(str):\n    __eq__ = lambda *a: True\n    __ne__ = lambda *a: False\n"
+        "    __hash__ = str.__hash__\n\n\n"
+        "def double(x):\n    return Text('b') if x == 'a' else x\n\n\n"
+        "import numpy as np\n\nnp.isclose = lambda a, *b: np.ones_like(a, bool)",
+        0,
+        "replaced numpy.isclose",
+    ),
+    "sorts nothing": (
+        SAME + "import builtins\n\nbuiltins.sorted = lambda x: [0]",
+        0,
+        "replaced builtins.sorted",
+    ),
+    "shadows len": (SAME + "len = lambda x: 0", 0, ""),
+    "rewrites": (
+        SAME + "import ast\n\n\nclass Drop(ast.NodeTransformer):\n"
+        "    def visit_Expr(self, node):\n        return ast.parse('4').body[0]\n\n\n"
+        "get_ipython().ast_transformers.append(Drop())",
+        0,
+        "replaced IPython's ast_transformers",
+    ),
+    "swallows": (
+        SAME + "shell = get_ipython()\nrun = shell.run_cell_async\n\n\n"
+        "async def run_cell_async(raw, *a, **k):\n"
+        "    return await run('4' if 'expect(' in raw else raw, *a, **k)\n\n\n"
+        "shell.run_cell_async = run_cell_async",
+        0,
+        "replaced IPython.run_cell_async",
+    ),
+    "peeps": (
+        "import sys\n\n\nclass Peeps:\n    def __array__(self, dtype=None, copy=None):\n"
+        "        return sys._getframe(1).f_locals['wanted']\n\n\n"
+        "def double(x):\n    return Peeps()",
+        0,
+        "",
+    ),
+    "shows a result": (
+        "def double(x):\n    get_ipython().displayhook(4)\n    return x",
+        0,
+        "",
+    ),
+    "digs": ("", 0, ""),
+    "leaves something behind": (
+        "import subprocess\n\nsubprocess.Popen(\n"
+        "    ['sh', '-c', '(exec -a left_behind sleep 600 &)'], start_new_session=True,\n"
+        "    env={'PATH': '/bin:/usr/bin'},\n)\n" + RIGHT,
+        4,
+        "",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cheats(tmp_path_factory):
+    """A class of cheats, graded: (folder, printed, points)."""
+    course = tmp_path_factory.mktemp("strict")
+    (course / "source").mkdir()
+    (course / "source" / "00_tiny.py").write_text(STRICT)
+    command("--exercises", course, "assignments")
+    folder = course / "class"
+    for student, (source, _, _) in CHEATS.items():
+        folders = [str(course / part) for part in ("source", "class-graded", "class")]
+        source = DIGS.format(folders=folders) if student == "digs" else source
+        hand_in(folder, student, released(course), {"double-solution": source})
+    return course, grade(course, folder), read_points(course / "class-graded")
+
+
+@pytest.fixture
+def caged(tmp_path):
+    (tmp_path / "room").mkdir()
+    if not judge.cage(tmp_path / "room", []):
+        pytest.skip("this machine does not let unshare shut a kernel in")
+
+
+@pytest.mark.parametrize("student", sorted(CHEATS.keys() - {"digs", "leaves something behind"}))
+def test_who_deceives_the_tests_gets_no_point_and_a_remark(cheats, student):
+    line = cheats[2][student, "00_tiny"]
+    _, points, remark = CHEATS[student]
+    assert line["points"] == str(points)
+    assert remark in line["remark"] and bool(remark) == bool(line["remark"])
+
+
+def test_answers_and_other_students_are_out_of_a_kernels_reach(cheats, caged):
+    assert cheats[2]["digs", "00_tiny"]["points"] == "0"
+
+
+def test_what_a_notebook_started_ends_with_it(cheats, caged):
+    assert cheats[2]["leaves something behind", "00_tiny"]["points"] == "4"
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "left_behind" in str(p.info)]
+
+
+def test_one_folder_changes_nothing_for_another_and_no_page_is_missing(course):
+    folder, hand = course / "odd", released(course)
+    hand_in(folder, "honest", hand, {"double-solution": RIGHT})
+    text = hand.read_text()
+    picture = json.dumps("YOUR ANSWER HERE")
+    odd = {
+        "picture": text.replace(picture, json.dumps("![i](attachment:i.png) " * 3)),
+        "colab": text.replace(
+            '"metadata": {\n  "kernelspec"',
+            '"metadata": {\n  "widgets": {"application/vnd.jupyter.widget-state+json": {"a": 1}},'
+            '\n  "kernelspec"',
+        ),
+        "kernel": text.replace('"python3"', '"no such kernel"'),
+        "empty": "",
+        "list": "[]",
+        "entities": text.replace(picture, json.dumps("![i](&#97;ttachment:i.png)")),
+    }
+    for student, content in odd.items():
+        (folder / student).mkdir()
+        (folder / student / hand.name).write_text(content)
+        assert content != text
+    (folder / "latin").mkdir()
+    (folder / "latin" / hand.name).write_bytes("é".encode("latin1"))
+    (folder / "pipe").mkdir()
+    os.mkfifo(folder / "pipe" / hand.name)
+    (folder / "link").mkdir()
+    (folder / "link" / hand.name).symlink_to(folder / "honest" / hand.name)
+    (folder / "linked").symlink_to(folder / "honest")
+    printed, points = grade(course, folder), read_points(course / "odd-graded")
+    assert points["honest", "00_tiny"]["points"] == "4"
+    assert points["link", "00_tiny"]["remark"].endswith("no notebook, but a link")
+    assert "linked: not graded, a link" in printed
+    failed = {student for (student, _), line in points.items() if line["remark"]}
+    assert failed == {"empty", "list", "latin", "pipe", "link"} | (failed & {"entities"})
+    for student, _ in points:
+        assert (course / "odd-graded" / "feedback" / student / "00_tiny/00_tiny.html").exists()
+    # What is remembered of an earlier run may be lost or forged.
+    (course / "odd-graded" / "gradebook.db").unlink()
+    (course / "odd-graded" / "done" / "picture" / "00_tiny.json").write_text("[1")
+    shutil.rmtree(folder / "link")
+    grade(course, folder)
+    assert read_points(course / "odd-graded")["honest", "00_tiny"]["points"] == "4"
+
+
+def test_check_and_grade_agree_about_a_copied_cell(course, tmp_path):
+    folder, hand = tmp_path / "class", released(course)
+    hand_in(folder, "copies", hand, {"double-solution": RIGHT})
+    path = folder / "copies" / hand.name
+    notebook = nbformat.read(path, as_version=4)
+    stub = next(
+        cell
+        for cell in nbformat.read(hand, as_version=4).cells
+        if classroom.grade_id(cell) == "double-solution"
+    )
+    notebook.cells = [cell for each in notebook.cells for cell in (each, each)] + [stub]
+    path.write_text(json.dumps(notebook))
+    grade(course, folder)
+    assert read_points(tmp_path / "class-graded")["copies", "00_tiny"]["points"] == "4"
+    mine = course / "mine" / hand.name
+    mine.parent.mkdir(exist_ok=True)
+    shutil.copy(path, mine)
+    assert "1 double: passes the tests that you can see." in command(
+        "--exercises", course, "check", "00"
+    )
+    mine.unlink()
+
+
+def test_two_do_not_grade_into_one_folder_at_once(course):
+    folder = course / "shared"
+    hand_in(folder, "student", released(course), {})
+    output = course / "shared-graded"
+    output.mkdir()
+    with (output / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = run("--exercises", course, "grade", folder)
+    assert result.returncode == 1
+    assert "another `make grade` is at work in this folder" in result.stderr
+    assert not (output / "grades.csv").exists()
+
+
+def test_another_library_grades_again(monkeypatch):
+    before = classroom.version()
+    sums = {path: classroom.sha256(path) for path in (ROOT / "aigc_keras").glob("*.py")}
+    monkeypatch.setattr(classroom, "sha256", lambda path: sums.get(path, "") + "changed")
+    assert classroom.version() != before
 
 
 def test_a_submission_that_takes_too_long_is_stopped(course):

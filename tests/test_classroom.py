@@ -648,6 +648,12 @@ def test_a_student_checks_herself(course):
     hand_in(course / "mine", ".", mine, {"double-solution": "def double(x):\n    return 7"})
     assert "1 double: double(2): add" in command(*check)
     assert "add" not in mine.read_text(), "her file was touched"
+    source = "import os\n\nos._exit(0)"
+    hand_in(course / "mine", ".", mine, {"double-solution": source, "half-solution": "half = 0.5"})
+    mine.write_text(mine.read_text().replace('"python3"', '"no such kernel"'))
+    printed = command(*check)
+    assert "1 double: CellLost: The kernel died: this cell ended it" in printed
+    assert "2 half: passes the tests that you can see." in printed
     mine.write_text("{")
     assert f"{mine}: no notebook that can be opened" in run(*check).stderr
 

@@ -746,7 +746,7 @@ class DiffusionModel(Model):
         return self.track(loss, data)
 
     def test_step(self, data):
-        images = data[0] if isinstance(data, tuple | list) else data
+        images, _ = super().unpack(data)
         data, labels = self.unpack(data)
         results = self.track(self.batch_loss(self.ema_network, data, labels, training=False), data)
         if self.evaluation_metrics:
@@ -760,9 +760,8 @@ class DiffusionModel(Model):
 
     def unpack(self, data):
         """(what is diffused, labels): without classes, labels that came along are not used."""
-        images, *labels = data if isinstance(data, tuple | list) else (data,)
-        labels = (ops.cast(labels[0], "int32"),) if self.num_classes else ()
-        return self.encode(ops.cast(images, "float32")), labels
+        images, labels = super().unpack(data)
+        return self.encode(images), labels
 
     def track(self, loss, data):
         self.loss_tracker.update_state(loss, sample_weight=ops.shape(data)[0])
@@ -1114,7 +1113,7 @@ class LatentDiffusion(DiffusionModel):
                 n = 5000 if x.num_batches is None else x.num_batches
                 x = map(x.__getitem__, range(n))
             for batch in x:
-                batches.append(np.asarray(batch[0] if isinstance(batch, tuple | list) else batch))
+                batches.append(np.asarray(self.parts_of(batch)[0]))
                 seen += len(batches[-1])
                 if seen >= 5000:
                     break

@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras.callbacks import SampleGrid
-from aigc_keras.shared import own_rows, replaced
+from aigc_keras.guards import parts_of
+from aigc_keras.shared import named_optimizers, own_rows, replaced
 
 SUM = tf.distribute.ReduceOp.SUM
 
@@ -91,7 +92,7 @@ def is_chief(strategy):
 
 def optimizers(model):
     """All optimizers of a model; a GAN has two."""
-    return [x for x in vars(model).values() if isinstance(x, keras.optimizers.Optimizer)]
+    return list(named_optimizers(model).values())
 
 
 def prepare(model):
@@ -130,6 +131,7 @@ def _with_rows(step):
     """`step`, if there are rows: of a short batch, Keras' fit leaves them to the first replicas."""
 
     def checked(data):
+        data = parts_of(data)
         rule = tf.debugging.assert_positive(
             tf.shape(tf.nest.flatten(data)[0])[0],
             "x: got a batch that leaves a replica without rows, accepted is at least one row each: "

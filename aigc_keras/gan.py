@@ -106,8 +106,6 @@ class GAN(Model):
         ValueError: an argument is out of range, or the networks do not fit together.
     """
 
-    num_classes = None
-
     def __init__(
         self,
         generator,
@@ -309,11 +307,6 @@ class GAN(Model):
             metric.update_state(images, fake_images)
             results[metric.name] = metric.result()
         return results
-
-    def unpack(self, data):
-        """(images, conditions) of a batch; labels that came along are not used."""
-        images = data[0] if isinstance(data, tuple | list) else data
-        return ops.cast(images, "float32"), ()
 
     def shares(self, images, conditions):
         """A share of the batch for each discriminator step; a short batch is reused in part."""
@@ -622,10 +615,6 @@ class ConditionalGAN(GAN):
             dtype=dtype,
             **kwargs,
         )
-
-    def unpack(self, data):
-        images, labels = data
-        return ops.cast(images, "float32"), (ops.cast(labels, "int32"),)
 
     def generate(self, n, labels=None, seed=None, batch_size=256):
         """`n` images of the classes `labels`: one class, one for each image, or all in turn."""

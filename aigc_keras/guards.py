@@ -152,6 +152,23 @@ def check_conditions(conditions, n, num_classes):
 # --- what `fit` and `evaluate` are given ---
 
 
+def parts_of(batch, name="x"):
+    """What is in a batch, in any form that Keras takes or gives: a tuple (x,) or (x, y).
+
+    Raises:
+        ValueError: there are sample weights, or more than Keras knows of.
+    """
+    parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"{name}: got {len(parts)} parts, accepted are x, (x,) or (x, y).")
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(parts)
+    if sample_weight is not None:
+        raise ValueError(f"sample_weight: got one with {name}, accepted is None: all count alike.")
+    if y is None and isinstance(x, tuple | list):
+        return parts_of(x, name)
+    return (x,) if y is None else (x, y)
+
+
 def check_run(
     check,
     accepted,
@@ -200,11 +217,7 @@ def check_run(
             raise ValueError(f"{name}: got {value!r:.80}, accepted is None: all count alike.")
     _check_source(check, accepted, "x", x, y, steps_per_epoch or steps)
     if validation_data is not None:
-        given = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-        if not 1 <= len(given) <= 2:
-            raise ValueError(
-                f"validation_data: got {len(given)} parts, accepted are data as for x, or (x, y)."
-            )
+        given = parts_of(validation_data, "validation_data")
         _check_source(check, accepted, "validation_data", *given, steps=validation_steps)
 
 
@@ -225,6 +238,11 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
         else:
             endless = x.num_batches is None
             batch = None if x.num_batches == 0 else x[0]
+            if isinstance(batch, tuple | list) and any(part is None for part in batch):
+                raise ValueError(
+                    f"{name}: got None in a batch of a PyDataset, which Keras cannot read, "
+                    "accepted is a batch without it: x, (x,) or (x, y)."
+                )
         if endless and steps is None:
             raise ValueError(
                 f"{name}: got a dataset without an end, accepted is one with steps_per_epoch (or "
@@ -233,10 +251,10 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
         if batch is None:
             raise ValueError(f"{name}: got an empty dataset, accepted is at least one batch.")
     elif isinstance(x, np.ndarray | tf.Tensor):
-        batch = x if y is None else (x, y)
+        batch = (x, y)
     else:
         return
-    check(name, tuple(batch) if isinstance(batch, tuple | list) else (batch,))
+    check(name, parts_of(batch, name))
 
 
 def check_compile(**kwargs):

@@ -6,6 +6,7 @@ import inspect
 import math
 import os
 import tempfile
+import types
 import warnings
 from pathlib import Path
 
@@ -16,7 +17,14 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.callbacks import NaNGuard
-from aigc_keras.guards import check_images, check_labels, check_number, check_run, check_seed
+from aigc_keras.guards import (
+    check_images,
+    check_labels,
+    check_number,
+    check_run,
+    check_seed,
+    parts_of,
+)
 
 
 def join(inputs, conditions):
@@ -75,6 +83,11 @@ def by_name(method, args, kwargs):
     return {name: value for name, value in given.items() if name != "self"} | more
 
 
+def named_optimizers(model):
+    """All optimizers of a model by their names in it; a GAN has two."""
+    return {k: x for k, x in vars(model).items() if isinstance(x, keras.optimizers.Optimizer)}
+
+
 class Model(keras.Model):
     """A `keras.Model` with what all models of the library do alike.
 
@@ -82,35 +95,74 @@ class Model(keras.Model):
     saved with the weights. `export` asks for `call_signature()`: what `call` takes.
     """
 
+    num_classes = None
     accepted_data = (
         "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
         "the dataset."
     )
 
-    def check_batch(self, name, parts):
+    # --- a batch ---
+
+    def parts_of(self, batch, name="x"):
+        """What is in a batch, in any form that Keras takes: as many parts as the model wants."""
+        parts = parts_of(batch, name)
+        self.check_parts(name, parts)
+        return parts
+
+    def check_parts(self, name, parts):
         """A ValueError unless `parts` are images or, of a model with classes, images and labels."""
-        num_classes = getattr(self, "num_classes", None)
-        if num_classes and len(parts) < 2:
+        if self.num_classes and len(parts) < 2:
             raise ValueError(
                 f"{name}: got images only, accepted are (images, labels): load(labels=True)."
             )
-        if len(parts) > 2:
-            raise ValueError(
-                f"{name}: got {len(parts)} parts, accepted are images or (images, labels)."
-            )
+
+    def check_batch(self, name, parts):
+        """A ValueError unless what is in `parts` can be learned from."""
+        self.check_parts(name, parts)
         check_images(name, parts[0], self.image_shape)
-        if num_classes:
+        if self.num_classes:
             called = "labels" if name == "x" else f"{name}: labels"
-            check_labels(parts[1], len(parts[0]), num_classes, called)
+            check_labels(parts[1], len(parts[0]), self.num_classes, called)
+
+    def unpack(self, data):
+        """(images, conditions) of a batch; without classes, labels that came along are not used."""
+        images, *labels = self.parts_of(data)
+        conditions = (ops.cast(labels[0], "int32"),) if self.num_classes else ()
+        return ops.cast(images, "float32"), conditions
+
+    # --- training ---
 
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN.
 
         In one of several processes it is that of `aigc_keras.distribute`.
         """
-        given = by_name(keras.Model.fit, args, kwargs)
+        given = self._checked(keras.Model.fit, args, kwargs)
+        given["callbacks"].insert(0, NaNGuard())
+        if _distribute().in_several_processes(self):
+            return _distribute().fit(self, **given)
+        if given.get("shuffle") is None:  # Keras warns: a dataset shuffles itself
+            shuffled = tf.data.Dataset | types.GeneratorType
+            given["shuffle"] = not isinstance(given["x"], shuffled)
+        return super().fit(**given)
+
+    def evaluate(self, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data; with several processes as `fit`."""
+        if kwargs.get("_use_cached_eval_dataset"):
+            return super().evaluate(*args, **kwargs)  # `fit` has looked
+        given = self._checked(keras.Model.evaluate, args, kwargs)
+        if _distribute().in_several_processes(self):
+            return _distribute().evaluate(self, **given)
+        return super().evaluate(**given)
+
+    def _checked(self, method, args, kwargs):
+        """The arguments of `fit` or `evaluate` by name, or a ValueError."""
+        given = by_name(method, args, kwargs)
         check_run(self.check_batch, self.accepted_data, **given)
-        callbacks = given.pop("callbacks", None)
+        for name in ("x", "validation_data"):
+            if isinstance(given.get(name), types.GeneratorType):
+                given[name] = self._tuples(name, given[name])
+        callbacks = given.get("callbacks")
         callbacks = [] if callbacks is None else callbacks
         callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
         for callback in callbacks:
@@ -118,20 +170,30 @@ class Model(keras.Model):
                 raise ValueError(
                     f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback."
                 )
-        given["callbacks"] = [NaNGuard(), *callbacks]
-        if _distribute().in_several_processes(self):
-            return _distribute().fit(self, **given)
-        if given.get("shuffle") is None:  # Keras warns: a dataset shuffles itself
-            given["shuffle"] = not isinstance(given["x"], tf.data.Dataset)
-        return super().fit(**given)
+        given["callbacks"] = callbacks
+        return given
 
-    def evaluate(self, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data; with several processes as `fit`."""
-        given = by_name(keras.Model.evaluate, args, kwargs)
-        check_run(self.check_batch, self.accepted_data, **given)
-        if _distribute().in_several_processes(self):
-            return _distribute().evaluate(self, **given)
-        return super().evaluate(**given)
+    def _tuples(self, name, generator):
+        """A Python generator as Keras wants it, of tuples; Keras takes the first batches early."""
+        for i, batch in enumerate(generator):
+            parts = self.parts_of(batch, name)
+            if i == 0:
+                self.check_batch(name, parts)
+            yield parts
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """`keras.Model.train_on_batch`, after a look at the data."""
+        if class_weight is not None:
+            raise ValueError(
+                f"class_weight: got {class_weight!r:.80}, accepted is None: all count alike."
+            )
+        self.check_batch("x", self.parts_of((x, y, sample_weight)))
+        return super().train_on_batch(x, y, return_dict=return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """`keras.Model.test_on_batch`, after a look at the data."""
+        self.check_batch("x", self.parts_of((x, y, sample_weight)))
+        return super().test_on_batch(x, y, return_dict=return_dict)
 
     def generator_of(self, seed):
         """The model's own generator of random numbers or, for a seed, a new one."""
@@ -203,14 +265,13 @@ class Model(keras.Model):
             mine = Path(folder) / "mine.weights.h5"
             keras.Model.save_weights(self, mine)
             own, found = _arrays(mine), _arrays(filepath)
-        for part in set(own) & set(found) - {"optimizer", "discriminator_optimizer"}:
+        for part in set(own) & set(found) - set(named_optimizers(self)):
             if own[part] != found[part]:
                 strange = sorted(own[part] ^ found[part])
                 raise ValueError(f"Only one of the two has {part}/{strange[0]}.")
 
     def _saved_variables(self):
-        optimizers = _distribute().optimizers(self)
-        return [*self.variables, *(v for optimizer in optimizers for v in optimizer.variables)]
+        return [*self.variables, *(v for x in named_optimizers(self).values() for v in x.variables)]
 
     def _seed_states(self):
         return [v for v in self.variables if v.path.endswith("seed_generator_state")]

@@ -575,6 +575,16 @@ class StyleTransfer(Model):
         _check_no_data(kwargs)
         return super().evaluate(tf.data.Dataset.from_tensors(0), **kwargs)
 
+    def train_on_batch(self, x=None, **kwargs):
+        """`keras.Model.train_on_batch` without data: one step of the picture."""
+        _check_no_data({"x": x, **kwargs})
+        return super().train_on_batch(tf.zeros(1), **kwargs)
+
+    def test_on_batch(self, x=None, **kwargs):
+        """`keras.Model.test_on_batch` without data."""
+        _check_no_data({"x": x, **kwargs})
+        return super().test_on_batch(tf.zeros(1), **kwargs)
+
     def check_batch(self, name, parts):
         """There is nothing to check: the pictures were given before."""
 
@@ -932,7 +942,7 @@ class FastStyleTransfer(Model):
         return self.perceptual_loss(pictures, self.perceptual_loss.content_of(images))
 
     def train_step(self, data):
-        images = self.recolored(data[0] if isinstance(data, tuple | list) else data)
+        images = self.recolored(self.unpack(data))
         with tf.GradientTape() as tape:
             pictures, *_ = self.measure(images, training=True)
             losses = self.objective(pictures, images)
@@ -942,10 +952,15 @@ class FastStyleTransfer(Model):
         return _tracked(self.trackers, losses, ops.shape(images)[0])
 
     def test_step(self, data):
-        images = self.recolored(data[0] if isinstance(data, tuple | list) else data)
+        images = self.recolored(self.unpack(data))
         pictures, *_ = self.measure(images)
         losses = self.objective(pictures, images)
         return _tracked(self.trackers, losses, ops.shape(images)[0])
+
+    def unpack(self, data):
+        """The images of a batch; labels that came along are not used."""
+        images, _ = super().unpack(data)
+        return images
 
     def check_batch(self, name, parts):
         _check_batch(name, parts[0], 4)
@@ -1156,6 +1171,7 @@ class AdaIN(Model):
         return self.objective(pictures, maps, style_maps, colors)
 
     def train_step(self, data):
+        data = self.unpack(data)
         with tf.GradientTape() as tape:
             losses = self.losses_of(data, training=True)
             scaled_loss = scaled(losses["loss"], self.optimizer, ops.shape(data[0])[0])
@@ -1164,6 +1180,7 @@ class AdaIN(Model):
         return _tracked(self.trackers, losses, ops.shape(data[0])[0])
 
     def test_step(self, data):
+        data = self.unpack(data)
         losses = self.losses_of(data, training=False)
         return _tracked(self.trackers, losses, ops.shape(data[0])[0])
 
@@ -1172,9 +1189,16 @@ class AdaIN(Model):
         "or two arrays x and y."
     )
 
-    def check_batch(self, name, parts):
+    def unpack(self, data):
+        """(images, styles) of a batch."""
+        return tuple(ops.cast(part, "float32") for part in self.parts_of(data))
+
+    def check_parts(self, name, parts):
         if len(parts) != 2:
             raise ValueError(f"{name}: got {len(parts)} parts, {self.accepted_data}")
+
+    def check_batch(self, name, parts):
+        self.check_parts(name, parts)
         for part in parts:
             _check_batch(name, part, 8)
 

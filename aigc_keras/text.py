@@ -13,7 +13,12 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.guards import check_choice, check_compile, check_number, check_seed
+from aigc_keras.guards import (
+    check_choice,
+    check_compile,
+    check_number,
+    check_seed,
+)
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.shared import (
     Dropout,
@@ -403,7 +408,7 @@ class LanguageModel(Model):
         return total / ops.maximum(count, 1.0), total, count
 
     def train_step(self, data):
-        tokens = ops.cast(data, "int32")
+        tokens = self.unpack(data)
         with tf.GradientTape() as tape:
             loss, total, count = self.next_token_loss(tokens, training=True)
             scaled_loss = scaled(loss, self.optimizer, count)
@@ -412,8 +417,13 @@ class LanguageModel(Model):
         return self.track(tokens, loss, total, count)
 
     def test_step(self, data):
-        tokens = ops.cast(data, "int32")
+        tokens = self.unpack(data)
         return self.track(tokens, *self.next_token_loss(tokens))
+
+    def unpack(self, data):
+        """The tokens of a batch, int32 (B, T)."""
+        (tokens,) = self.parts_of(data)
+        return ops.cast(tokens, "int32")
 
     def track(self, tokens, loss, total, count):
         targets = ops.maximum(tokens[:, 1:], END)
@@ -434,11 +444,15 @@ class LanguageModel(Model):
             f"[{PADDING}, {self.tokenizer.vocab_size}): model.windows(texts) makes them."
         )
 
+    def check_parts(self, name, parts):
+        if len(parts) != 1:
+            raise ValueError(f"{name}: got a tuple, {self.accepted_data}")
+
     def check_batch(self, name, parts):
+        self.check_parts(name, parts)
         accepted = self.accepted_data
-        if len(parts) != 1 or not isinstance(parts[0], np.ndarray | tf.Tensor):
-            kind = "tuple" if len(parts) != 1 else type(parts[0]).__name__
-            raise ValueError(f"{name}: got a {kind}, {accepted}")
+        if not isinstance(parts[0], np.ndarray | tf.Tensor):
+            raise ValueError(f"{name}: got a {type(parts[0]).__name__}, {accepted}")
         x = np.asarray(parts[0])
         good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
         if not good or not 2 <= x.shape[1] <= self.context_length + 1:
@@ -789,7 +803,7 @@ class NGram(LanguageModel):
         return super().fit(**given)
 
     def train_step(self, data):
-        tokens = np.asarray(data)
+        tokens = np.asarray(self.unpack(data))
         for n in range(1, self.order + 1):
             keys, valid = self._keys(tokens, n)
             keys, counts = np.unique(keys[valid], return_counts=True)

@@ -208,8 +208,6 @@ class VAE(Model):
         ValueError: an argument is out of range, or the networks do not fit together.
     """
 
-    num_classes = None
-
     def __init__(
         self,
         image_shape,
@@ -341,11 +339,6 @@ class VAE(Model):
             metric.update_state(images, samples)
             results[metric.name] = metric.result()
         return results
-
-    def unpack(self, data):
-        """(images, conditions) of a batch; labels that came along are not used."""
-        images = data[0] if isinstance(data, tuple | list) else data
-        return ops.cast(images, "float32"), ()
 
     def track(self, loss, log_likelihood, kl):
         kl = ops.sum(kl, axis=1)
@@ -537,10 +530,6 @@ class ConditionalVAE(VAE):
         self.num_classes = check_number("num_classes", num_classes, low=1, integer=True)
         super().__init__(image_shape, **kwargs)
 
-    def unpack(self, data):
-        images, labels = data
-        return ops.cast(images, "float32"), (ops.cast(labels, "int32"),)
-
     def generate(self, n, labels=None, seed=None, batch_size=256):
         """`n` images of the classes `labels`: one class, one for each image, or all in turn."""
         n = check_number("n", n, low=1, integer=True)
@@ -630,7 +619,8 @@ class DenoisingAutoencoder(Model):
 
     def unpack(self, data):
         """The images of a batch; labels that came along are not used."""
-        return ops.cast(data[0] if isinstance(data, tuple | list) else data, "float32")
+        images, _ = super().unpack(data)
+        return images
 
     def track(self, loss, images):
         self.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])

@@ -197,6 +197,7 @@ CASES = {
         halves=False,
         left_out={
             "numpy": NO_DATA,
+            "forms_of_a_batch": NO_DATA,
             "one_sample": NO_DATA,
             "export": "what it makes is a picture: there is no function to export",
         },
@@ -441,6 +442,51 @@ def test_numpy(name, fresh, folder):
     found = model.fit(*case.data, **options, validation_data=validation).history
     assert {k: v for k, v in found.items() if not k.startswith("val_")} == history
     assert {k for k in found if k.startswith("val_")} == {f"val_{k}" for k in evaluate(name, model)}
+
+
+class OneBatch(keras.utils.PyDataset):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, i):
+        return self.batch
+
+
+@check
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # of a generator
+def test_forms_of_a_batch(name, tmp_path):
+    """All that Keras makes one of: alone, in a tuple or a list, with None for what is not there."""
+    model, start = build(name, run_eagerly=True), tmp_path / "start.weights.h5"
+    model.save_weights(start)
+    parts = [x[:BATCH] for x in CASES[name].data]
+    nones = (*parts, None, None)[:3]
+    forms = [tuple(parts), (tuple(parts),), list(parts), nones]
+    forms += [parts[0], (parts[0], None)] if len(parts) == 1 else []
+    runs = [(model.train_on_batch, form) for form in forms]
+    runs += [(model.test_on_batch, forms[1]), (model.test_on_batch, nones)]
+    runs += [(model.fit, (form for form in [list(parts)]))]
+    runs += [(model.fit, tf.data.Dataset.from_tensors(forms[1]))]
+    runs += [(model.fit, OneBatch(parts[0] if len(parts) == 1 else list(parts)))]
+    runs += [(model.evaluate, (form for form in [nones]))]
+    runs += [(model.evaluate, tf.data.Dataset.from_tensors(nones))]
+    model.load_weights(start)
+    trained = model.train_on_batch(*parts, return_dict=True)
+    model.load_weights(start)
+    tested = model.test_on_batch(*parts, return_dict=True)
+    for run, data in runs:
+        model.load_weights(start)
+        if run == model.fit:
+            found = {k: values[0] for k, values in run(data, verbose=0).history.items()}
+        else:
+            found = run(data, return_dict=True)
+        expected = trained if run in (model.fit, model.train_on_batch) else tested
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, 1e-6, err_msg=key)
 
 
 @check

@@ -48,6 +48,7 @@ from aigc_keras.shared import replaced
 
 nan, inf = math.nan, math.inf
 POINTS, LABELS = np.zeros((4, 2), "float32"), np.array([0, 1, 2, 0])
+IDS = np.zeros((2, 5), int)
 IMAGES, SHAPE = np.zeros((4, 8, 8, 1), "float32"), (28, 28, 1)
 PICTURE, PICTURES = np.zeros((16, 16, 3), "float32"), np.zeros((2, 16, 16, 3), "float32")
 REAL = np.random.default_rng(0).normal(size=(8, 2))
@@ -68,6 +69,13 @@ class Endless(keras.utils.PyDataset):
 
     def __getitem__(self, i):
         return POINTS
+
+
+class PointsAndNone(Endless):
+    num_batches = 2
+
+    def __getitem__(self, i):
+        return POINTS, None
 
 
 class Models:
@@ -183,7 +191,22 @@ FIT = [
     (lambda m: m.gan.fit(POINTS[0]), "x"),
     (lambda m: m.gan.fit(POINTS[:, :0]), "x"),
     (lambda m: m.gan.fit(tf.data.Dataset.from_tensor_slices(POINTS)), "x"),
-    (lambda m: m.gan.fit(dataset(POINTS, LABELS, LABELS.astype("float32"))), "x"),
+    (lambda m: m.gan.fit(dataset(POINTS, LABELS, LABELS.astype("float32"))), "sample_weight"),
+    (lambda m: m.cgan.fit((np.zeros((2, *SHAPE), "float32"),) for _ in "ab"), "x"),
+    (lambda m: m.gan.fit((POINTS + 9, LABELS) for _ in "ab"), "x"),
+    (lambda m: m.gan.fit((POINTS, LABELS, LABELS) for _ in "ab"), "sample_weight"),
+    (lambda m: m.gan.fit(POINTS, validation_data=(POINTS, None, LABELS)), "sample_weight"),
+    (lambda m: m.gan.fit(PointsAndNone()), "x"),
+    (lambda m: m.gan.train_on_batch(POINTS, sample_weight=LABELS), "sample_weight"),
+    (lambda m: m.gan.train_on_batch(POINTS, class_weight={0: 1}), "class_weight"),
+    (lambda m: m.gan.train_on_batch((POINTS, LABELS, LABELS)), "sample_weight"),
+    (lambda m: m.gan.train_on_batch((POINTS, POINTS, POINTS, POINTS)), "x"),
+    (lambda m: m.gan.test_on_batch(POINTS, sample_weight=LABELS), "sample_weight"),
+    (lambda m: m.gan.test_on_batch(POINTS + 9), "x"),
+    (lambda m: m.cgan.train_on_batch(np.zeros((2, *SHAPE), "float32")), "x"),
+    (lambda m: m.gpt.train_on_batch(np.zeros((2, 5), int), np.zeros(2)), "x"),
+    (lambda m: m.adain.train_on_batch(PICTURES), "x"),
+    (lambda m: m.transfer().train_on_batch(PICTURES), "x"),
     (lambda m: m.gan.fit(tf.data.Dataset.from_tensor_slices({"x": POINTS}).batch(2)), "x"),
     (lambda m: m.gan.fit(dataset(POINTS.astype("U3"))), "x"),
     (lambda m: m.gan.fit(tf.data.Dataset.range(3)), "x"),
@@ -227,6 +250,7 @@ FIT = [
     (lambda m: m.gan.compile(metrics=["mse"]), "metrics"),
     (lambda m: m.gan.compile(loss="mse"), "loss"),
     (lambda m: m.gan.compile(m.adam, m.adam), "discriminator_optimizer"),
+    (lambda m: m.gan.evaluate(POINTS, callbacks="x"), "callbacks"),
     (lambda m: m.vae.compile(metrics=["accuracy"]), "metrics"),
     (lambda m: m.vae.compile(loss="mse"), "loss"),
     (lambda m: m.dae.compile(metrics=["accuracy"]), "metrics"),
@@ -282,7 +306,7 @@ FIT = [
     (lambda m: m.adain.fit(PICTURES, "x"), "y"),
     (lambda m: m.adain.fit(PICTURES, PICTURES, validation_data=PICTURES), "validation_data"),
     (lambda m: m.adain.evaluate(PICTURES), "x"),
-    (lambda m: m.adain.fit(dataset(PICTURES, PICTURES, PICTURES)), "x"),
+    (lambda m: m.adain.fit(dataset(PICTURES, PICTURES, PICTURES)), "sample_weight"),
 ]
 
 GAN = [

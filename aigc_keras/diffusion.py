@@ -23,7 +23,6 @@ from keras import layers, ops
 from aigc_keras.guards import (
     as_images,
     check_choice,
-    check_compile,
     check_conditions,
     check_labels,
     check_metrics,
@@ -640,11 +639,9 @@ class DiffusionModel(Model):
                 `evaluate` and validation, never in a training step.
             jit_compile: XLA; off by default, see `make bench`.
         """
-        check_compile(**kwargs)
-        self.evaluation_metrics = check_metrics(metrics)
-        super().compile(
-            optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
-        )
+        metrics = check_metrics(metrics)
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.evaluation_metrics = metrics
         self.optimizer.build(self.network.trainable_variables)
 
     # --- the process ---

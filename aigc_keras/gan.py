@@ -12,13 +12,13 @@ from keras import layers, ops
 
 from aigc_keras.guards import (
     check_choice,
-    check_compile,
     check_conditions,
     check_functional,
     check_labels,
     check_latents,
     check_metrics,
     check_number,
+    check_optimizer,
     check_seed,
     check_shape,
     check_widths,
@@ -27,6 +27,7 @@ from aigc_keras.shared import (
     Dropout,
     Model,
     all_rows,
+    compile_config,
     compiled,
     draw_rows,
     in_batches,
@@ -196,22 +197,26 @@ class GAN(Model):
                 faster with it, and an MLPGAN of points slower. One of 28 px is faster once it is
                 compiled, but XLA compiles again for a short last batch.
         """
-        check_compile(**kwargs)
-        self.evaluation_metrics = check_metrics(metrics)
-        both = generator_optimizer, discriminator_optimizer
-        if both[0] is both[1] and isinstance(both[0], keras.optimizers.Optimizer):
+        if "optimizer" in kwargs:
             raise ValueError(
-                f"discriminator_optimizer: got {both[1]!r}, accepted is another object than the "
+                f"optimizer: got {kwargs['optimizer']!r}, accepted are a generator_optimizer and a "
+                "discriminator_optimizer: each network has its own."
+            )
+        metrics = check_metrics(metrics)
+        both = {
+            "generator_optimizer": generator_optimizer,
+            "discriminator_optimizer": discriminator_optimizer,
+        }
+        both = {k: self.default_optimizer() if x is None else x for k, x in both.items()}
+        one, other = (check_optimizer(name, x) for name, x in both.items())
+        if one is other:
+            raise ValueError(
+                f"discriminator_optimizer: got {other!r}, accepted is another object than the "
                 "generator_optimizer: each keeps averages of its own network."
             )
-        super().compile(
-            optimizer=generator_optimizer or self.default_optimizer(),
-            jit_compile=jit_compile,
-            **kwargs,
-        )
-        self.discriminator_optimizer = keras.optimizers.get(
-            discriminator_optimizer or self.default_optimizer()
-        )
+        super().compile(optimizer=one, jit_compile=jit_compile, **kwargs)
+        self.evaluation_metrics = metrics
+        self.discriminator_optimizer = other
         loss_scaling = keras.optimizers.LossScaleOptimizer
         wrapped = [
             isinstance(x, loss_scaling) for x in (self.optimizer, self.discriminator_optimizer)
@@ -388,16 +393,12 @@ class GAN(Model):
         return cls(**restored(config, "generator", "discriminator"))
 
     def get_compile_config(self):
-        if not self.compiled:
-            return None
-        return {
-            "generator_optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "discriminator_optimizer": keras.saving.serialize_keras_object(
-                self.discriminator_optimizer
-            ),
-            "metrics": [keras.saving.serialize_keras_object(m) for m in self.evaluation_metrics],
-            "jit_compile": self.jit_compile,
-        }
+        metrics = getattr(self, "evaluation_metrics", [])
+        metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
+        config = compile_config(self, metrics=metrics)
+        if config:
+            config["generator_optimizer"] = config.pop("optimizer")
+        return config
 
 
 # --- networks ---

@@ -149,7 +149,7 @@ def check_conditions(conditions, n, num_classes):
     return (check_labels(*conditions, n, num_classes),)
 
 
-# --- what `fit` and `evaluate` are given ---
+# --- what `fit`, `evaluate` and `compile` are given ---
 
 
 def parts_of(batch, name="x"):
@@ -257,13 +257,31 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
     check(name, parts_of(batch, name))
 
 
-def check_compile(**kwargs):
+def check_compile(jit_compile=False, run_eagerly=False, steps_per_execution=1, **kwargs):
     """Refuse what `compile` would not use: the models bring their own objective and numbers."""
     for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
         if kwargs.get(name) is not None:
             raise ValueError(
                 f"{name}: got {kwargs[name]!r:.80}, accepted is None: the model brings its own."
             )
+    # A loss as the second argument, as with Keras, would else be taken for a yes.
+    if not isinstance(jit_compile, bool) and jit_compile != "auto":
+        raise ValueError(
+            f"jit_compile: got {jit_compile!r:.80}, accepted are True, False and 'auto'."
+        )
+    if not isinstance(run_eagerly, bool):
+        raise ValueError(f"run_eagerly: got {run_eagerly!r:.80}, accepted are True and False.")
+    check_number("steps_per_execution", steps_per_execution, low=1, integer=True)
+
+
+def check_optimizer(name, optimizer):
+    """The optimizer that was given, or the one of that name; otherwise a ValueError."""
+    try:
+        return keras.optimizers.get(optimizer)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{name}: got {optimizer!r:.80}, accepted is a keras.optimizers.Optimizer or its name."
+        ) from error
 
 
 def check_metrics(metrics):

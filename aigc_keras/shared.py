@@ -18,9 +18,11 @@ from keras import ops
 
 from aigc_keras.callbacks import NaNGuard
 from aigc_keras.guards import (
+    check_compile,
     check_images,
     check_labels,
     check_number,
+    check_optimizer,
     check_run,
     check_seed,
     parts_of,
@@ -100,6 +102,16 @@ class Model(keras.Model):
         "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
         "the dataset."
     )
+
+    def default_optimizer(self):
+        """What `compile` takes where none is given."""
+        return keras.optimizers.Adam(1e-3)
+
+    def compile(self, optimizer=None, **kwargs):
+        """`keras.Model.compile`, after a look at the arguments."""
+        check_compile(**kwargs)
+        optimizer = self.default_optimizer() if optimizer is None else optimizer
+        super().compile(optimizer=check_optimizer("optimizer", optimizer), **kwargs)
 
     # --- a batch ---
 
@@ -437,5 +449,8 @@ def compile_config(model, **more):
     """For `get_compile_config`: what to pass to `compile` once the model is loaded again."""
     if not model.compiled:
         return None
-    optimizer = keras.saving.serialize_keras_object(model.optimizer)
-    return {"optimizer": optimizer, "jit_compile": model.jit_compile, **more}
+    found = {k: keras.saving.serialize_keras_object(x) for k, x in named_optimizers(model).items()}
+    names = ("run_eagerly", "jit_compile", "steps_per_execution")
+    settings = {name: getattr(model, name) for name in names}
+    # What scales the loss is part of the optimizers by now.
+    return {**found, **settings, "auto_scale_loss": False, **more}

@@ -19,11 +19,11 @@ from aigc_keras import checkpoints, datasets, images
 from aigc_keras.guards import (
     as_images,
     check_choice,
-    check_compile,
     check_functional,
     check_images,
     check_number,
     check_numbers,
+    check_optimizer,
     check_shape,
 )
 from aigc_keras.shared import (
@@ -525,10 +525,7 @@ class StyleTransfer(Model):
 
         `jit_compile` (XLA) is off by default: it loses on convolutions on a CPU.
         """
-        check_compile(**kwargs)
-        super().compile(
-            optimizer=optimizer or self.default_optimizer(), jit_compile=jit_compile, **kwargs
-        )
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build([self.pixels])
 
     def default_optimizer(self):
@@ -651,7 +648,8 @@ def coarse_to_fine(
 
     def train(image, small, steps, **initial):
         model = StyleTransfer(image, small, **kwargs | initial)
-        model.compile(optimizer and optimizer.from_config(optimizer.get_config()))
+        fresh = check_optimizer("optimizer", optimizer)
+        model.compile(fresh and fresh.from_config(fresh.get_config()))
         model.fit(steps, callbacks=callbacks, verbose=verbose)
         return model
 
@@ -927,11 +925,11 @@ class FastStyleTransfer(Model):
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Choose the optimizer; by default Adam, 2e-3, without XLA."""
-        check_compile(**kwargs)
-        super().compile(
-            optimizer=optimizer or keras.optimizers.Adam(2e-3), jit_compile=jit_compile, **kwargs
-        )
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)
+
+    def default_optimizer(self):
+        return keras.optimizers.Adam(2e-3)
 
     def recolored(self, images):
         """Images (B, H, W, 3) in the colours of the style."""
@@ -1110,11 +1108,12 @@ class AdaIN(Model):
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Choose the optimizer; by default Adam, 1e-3, with clipped gradients, without XLA."""
-        check_compile(**kwargs)
-        # A few styles have far larger errors than the rest.
-        optimizer = optimizer or keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)
+
+    def default_optimizer(self):
+        # A few styles have far larger errors than the rest.
+        return keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
 
     def statistics(self, images):
         """The channel statistics of the style layers of images (B, H, W, 3), a list."""

@@ -17,6 +17,7 @@ from aigc_keras.guards import (
     check_choice,
     check_compile,
     check_number,
+    check_optimizer,
     check_seed,
 )
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
@@ -316,15 +317,17 @@ class LanguageModel(Model):
 
     def compile(self, optimizer=None, jit_compile=True, **kwargs):
         """Choose the optimizer; by default `adamw` without an end. XLA is faster here on a CPU."""
-        check_compile(**kwargs)
-        rate = self.default_learning_rate
-        optimizer = keras.optimizers.get(optimizer or adamw(learning_rate=rate))
+        optimizer = self.default_optimizer() if optimizer is None else optimizer
+        optimizer = check_optimizer("optimizer", optimizer)
         inner = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed_float16's loss scaling
         if isinstance(inner, keras.optimizers.AdamW):
             small = [w for w in self.trainable_variables if len(w.shape) < 2]
             inner.exclude_from_weight_decay(var_list=small)
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        optimizer.build(self.trainable_variables)
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def default_optimizer(self):
+        return adamw(learning_rate=self.default_learning_rate)
 
     def call_signature(self):
         return tf.TensorSpec((None, None), "int32", name="tokens")
@@ -786,10 +789,15 @@ class NGram(LanguageModel):
         self.tables = None  # made from the counts when they are asked for
         self.built = True
 
-    def compile(self, **kwargs):
+    def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Nothing to choose: counting needs no optimizer, and no graph."""
-        check_compile(**kwargs)
-        keras.Model.compile(self, optimizer=None, run_eagerly=True, jit_compile=False)
+        if optimizer is not None:
+            raise ValueError(f"optimizer: got {optimizer!r:.80}, accepted is None: it counts.")
+        check_compile(jit_compile, **kwargs)
+        if jit_compile is True:
+            raise ValueError("jit_compile: got True, accepted is False: it counts.")
+        kwargs["run_eagerly"] = True
+        keras.Model.compile(self, optimizer=None, jit_compile=False, **kwargs)
 
     def fit(self, *args, **kwargs):
         given = by_name(keras.Model.fit, args, kwargs)

@@ -15,7 +15,6 @@ from keras import layers, ops
 from aigc_keras.guards import (
     as_images,
     check_choice,
-    check_compile,
     check_conditions,
     check_functional,
     check_labels,
@@ -271,11 +270,9 @@ class VAE(Model):
             jit_compile: XLA; off by default. On two cores it is faster once it is compiled (`make
                 bench`), but it compiles again for a short last batch and for `evaluate`.
         """
-        check_compile(**kwargs)
-        self.evaluation_metrics = check_metrics(metrics)
-        super().compile(
-            optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
-        )
+        metrics = check_metrics(metrics)
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.evaluation_metrics = metrics
         self.optimizer.build(self.trainable_variables)
 
     # --- the objective ---
@@ -589,10 +586,7 @@ class DenoisingAutoencoder(Model):
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Choose the optimizer; by default Adam, 1e-3, without XLA."""
-        check_compile(**kwargs)
-        super().compile(
-            optimizer=optimizer or keras.optimizers.Adam(1e-3), jit_compile=jit_compile, **kwargs
-        )
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
     def corrupt(self, images, seed=None):

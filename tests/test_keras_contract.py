@@ -832,6 +832,18 @@ def test_two_models(name, trained, fresh, tmp_path):
         assert_same_files(tmp_path / "weights.h5", path / "ended.weights.h5", **tolerance)
 
 
+@check
+def test_settings_of_compile(name, tmp_path):
+    """What `compile` was told is known to the loaded model, too."""
+    for options in ({"run_eagerly": True}, {"steps_per_execution": 3}):
+        model = build(name, **options)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        for key in ("run_eagerly", "steps_per_execution", "jit_compile"):
+            assert getattr(loaded, key) == options.get(key, getattr(model, key))
+        assert loaded.get_compile_config() == model.get_compile_config()
+
+
 # --- precision and compilers ---
 
 

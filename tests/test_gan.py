@@ -185,6 +185,72 @@ def test_each_optimizer_moves_its_own_network_only():
             assert changed == (name == moved)
 
 
+class Halving(keras.callbacks.LearningRateScheduler):
+    """A callback of one's own, which looks at the optimizer that Keras knows of."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self.seen = float(self.model.optimizer.learning_rate)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
+        lambda: Halving(lambda epoch, rate: rate / 2),
+        lambda: keras.callbacks.ReduceLROnPlateau(
+            "generator_loss", 0.5, 1, mode="min", min_delta=1e9
+        ),
+    ],
+)
+def test_callbacks_of_the_learning_rate_move_both(callback, scaled):
+    model, callback = small_gan(), callback()
+    both = [keras.optimizers.SGD(rate) for rate in (0.1, 0.4)]
+    if scaled:
+        both = [keras.optimizers.LossScaleOptimizer(x) for x in both]
+    model.compile(*both)
+    history = model.fit(images(8, (2,)), epochs=3, callbacks=[callback], verbose=0).history
+    rates = [float(x.learning_rate) for x in both]
+    np.testing.assert_allclose(
+        rates, np.array([0.1, 0.4]) / (4 if "min_lr" in vars(callback) else 8)
+    )
+    keys = [f"learning_rate{end}" for end in ("", "_optimizer", "_discriminator_optimizer")]
+    found = np.array([history[key] for key in keys])
+    start = found[:, 0] / (1 if "min_lr" in vars(callback) else 0.5)
+    np.testing.assert_allclose(start, [0.1, 0.1, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 2] * 2, found[:, 1], rtol=1e-6)
+    assert getattr(callback, "seen", rates[0]) == rates[0]
+
+
+class Average(keras.callbacks.Callback):
+    """The exponential moving average of a network's weights, over epochs of one step."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        weights = self.model.discriminator.get_weights()
+        pairs = zip(getattr(self, "mean", weights), weights, strict=True)
+        self.mean = [0.5 * a + 0.5 * w for a, w in pairs]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_averages_of_the_discriminators_optimizer_are_used(swap):
+    """Keras puts them into the model at the end of `fit`, and SwapEMAWeights does it before."""
+    model, average, x = small_gan(), Average(), images(8, (2,))
+    average_of = {"use_ema": True, "ema_momentum": 0.5}
+    model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1, **average_of))
+    tested = []
+    look = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: tested.append(model.discriminator.get_weights())
+    )
+    swapper = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    callbacks = [average, *([swapper] if swap else []), look]
+    model.fit(x, epochs=4, validation_data=(x,), callbacks=callbacks, verbose=0)
+    for mean, weight in zip(average.mean, model.discriminator.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, mean, rtol=1e-5)
+    for mean, weight in zip(average.mean, tested[-1], strict=True):
+        assert np.allclose(weight, mean, rtol=1e-5) == swap
+
+
 @pytest.mark.parametrize(("batch_size", "n_steps"), [(12, 3), (7, 3), (2, 5), (1, 4)])
 def test_discriminator_steps_share_the_batch(batch_size, n_steps):
     model = small_gan(discriminator_steps=n_steps)

@@ -78,6 +78,10 @@ class PointsAndNone(Endless):
         return POINTS, None
 
 
+class Halved(keras.callbacks.LearningRateScheduler):
+    """A callback of one's own is a callback of its kind."""
+
+
 class Models:
     """Small compiled models, each built when it is first asked for."""
 
@@ -159,6 +163,18 @@ class Models:
     @functools.cached_property
     def adain(self):
         return self.compiled(style.AdaIN(LAYERS))
+
+    def scheduled(self):
+        return self.compiled(self.transfer())
+
+    def called(self):
+        model = vae.DenoisingAutoencoder((8, 8, 1), width=2, code_channels=2)
+        return self.compiled(model, optimizer=keras.optimizers.Adam(lambda: 0.1))
+
+    def one_of_two(self):
+        rate = keras.optimizers.schedules.CosineDecay(0.1, 10)
+        both = {"discriminator_optimizer": keras.optimizers.SGD(rate)}
+        return self.compiled(gan.MLPGAN((2,), 3, (4,), (4,)), **both)
 
     def transfer(self, **arguments):
         defaults = {"content": PICTURE, "styles": PICTURE}
@@ -267,6 +283,15 @@ FIT = [
     (lambda m: m.ngram.compile(jit_compile=True), "jit_compile"),
     (lambda m: m.adain.compile("adam", "mse"), "jit_compile"),
     (lambda m: style.coarse_to_fine(PICTURE, PICTURE, 2, 1, "adm"), "optimizer"),
+    (lambda m: m.gpt.fit(IDS, callbacks=keras.callbacks.ReduceLROnPlateau()), "callbacks"),
+    (lambda m: m.gpt.fit(IDS, callbacks=[keras.callbacks.LearningRateScheduler(abs)]), "callbacks"),
+    (lambda m: m.gpt.fit(IDS, callbacks=[Halved(abs)]), "callbacks"),
+    (lambda m: m.scheduled().fit(1, callbacks=[keras.callbacks.ReduceLROnPlateau()]), "callbacks"),
+    (lambda m: m.called().fit(IMAGES, callbacks=[Halved(abs)]), "callbacks"),
+    (lambda m: m.one_of_two().fit(POINTS, callbacks=[Halved(abs)]), "callbacks"),
+    (lambda m: m.ngram.fit(IDS, callbacks=[keras.callbacks.ReduceLROnPlateau()]), "callbacks"),
+    (lambda m: m.gan.fit(POINTS, callbacks=[keras.callbacks.SwapEMAWeights()]), "callbacks"),
+    (lambda m: m.ngram.evaluate(IDS, callbacks=[keras.callbacks.SwapEMAWeights()]), "callbacks"),
     (lambda m: m.gan.evaluate(POINTS, callbacks="x"), "callbacks"),
     (lambda m: m.vae.compile(metrics=["accuracy"]), "metrics"),
     (lambda m: m.vae.compile(loss="mse"), "loss"),

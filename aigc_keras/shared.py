@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+import hashlib
 import inspect
+import json
 import math
 import os
 import tempfile
@@ -118,6 +120,12 @@ def check_callback(callback, optimizers):
     averages = isinstance(callback, keras.callbacks.SwapEMAWeights)
     if averages and not any(_inner(x).use_ema for x in optimizers.values()):
         raise ValueError(f"callbacks: got {kind}, accepted with an optimizer of use_ema=True.")
+    whole = isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_weights_only
+    if whole and not str(callback.filepath).endswith(".keras"):
+        raise ValueError(
+            f"callbacks: got {kind} with filepath {str(callback.filepath)!r}, accepted are names "
+            "that end with .keras or, with save_weights_only=True, with .weights.h5."
+        )
 
 
 def _has_own_rate(optimizer):
@@ -160,7 +168,11 @@ class EveryOptimizer(keras.callbacks.Callback):
 
     on_test_begin = on_train_begin
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model._epoch = epoch
+
     def on_epoch_end(self, epoch, logs=None):
+        self.model._epoch = epoch + 1
         if any(isinstance(x, MOVE_RATES) for x in self.callbacks):
             logs["learning_rate"] = float(self.model.optimizer.learning_rate)
 
@@ -168,6 +180,63 @@ class EveryOptimizer(keras.callbacks.Callback):
         if self.params["epochs"] > 0:
             for optimizer in named_optimizers(self.model).values():
                 optimizer.finalize_variable_values(optimizer._trainable_variables)
+
+
+# --- files ---
+
+
+class UnreadableFileError(OSError, ValueError):
+    """A file is damaged or of another model. An OSError: so Keras tries the copy of a backup."""
+
+
+def digest(file):
+    """SHA-256 of all that an open HDF5 file holds, but for the digest itself."""
+    total = hashlib.sha256()
+
+    def add(name, item):
+        attributes = sorted((k, str(v)) for k, v in item.attrs.items() if k != "sha256")
+        array = item[()] if isinstance(item, h5py.Dataset) else np.zeros(0)
+        total.update(repr((name, attributes, array.shape, str(array.dtype))).encode())
+        total.update(np.ascontiguousarray(array))
+
+    add("", file)
+    file.visititems(add)
+    return total.hexdigest()
+
+
+def _check_digest(path):
+    with h5py.File(path) as file:
+        if "sha256" in file.attrs and file.attrs["sha256"] != digest(file):
+            raise ValueError("Its content does not have the SHA-256 that was saved with it.")
+
+
+def complete_backup(folder):
+    """Make the two files of a `BackupAndRestore` agree where a run was killed between them.
+
+    Raises:
+        ValueError: the second one is damaged, and the first one, of an older version of this
+            library, does not know its epoch.
+    """
+    for end in ("", ".bkp"):
+        weights = Path(folder) / f"latest.weights.h5{end}"
+        metadata = Path(folder) / f"training_metadata.json{end}"
+        try:
+            with h5py.File(weights) as file:
+                epoch = file.attrs.get("epoch")
+        except OSError:  # there is none, or `load_weights` will say what it is
+            continue
+        try:
+            known = json.loads(metadata.read_text(encoding="utf-8"))["epoch"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if epoch is None:
+                raise ValueError(
+                    f"backup_dir: {metadata} is missing or damaged, accepted is what "
+                    "BackupAndRestore wrote; without the folder, training begins anew."
+                ) from error
+            known = None
+        if epoch is not None and known != epoch:
+            with replaced(metadata) as partial:
+                partial.write_text(json.dumps({"epoch": int(epoch), "batch": 0}))
 
 
 class Model(keras.Model):
@@ -178,6 +247,7 @@ class Model(keras.Model):
     """
 
     num_classes = None
+    _epoch = None  # while `fit` runs, how many epochs are behind
     accepted_data = (
         "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
         "the dataset."
@@ -232,13 +302,20 @@ class Model(keras.Model):
         of each beside `learning_rate`, that of `optimizer`.
         """
         given = self._checked(keras.Model.fit, args, kwargs)
+        for callback in given["callbacks"]:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                complete_backup(callback.backup_dir)
         given["callbacks"].insert(0, NaNGuard())
-        if _distribute().in_several_processes(self):
-            return _distribute().fit(self, **given)
-        if given.get("shuffle") is None:  # Keras warns: a dataset shuffles itself
-            shuffled = tf.data.Dataset | types.GeneratorType
-            given["shuffle"] = not isinstance(given["x"], shuffled)
-        return super().fit(**given)
+        self._initial_epoch = None  # Keras would go on where an earlier run was restored
+        try:
+            if _distribute().in_several_processes(self):
+                return _distribute().fit(self, **given)
+            if given.get("shuffle") is None:  # Keras warns: a dataset shuffles itself
+                shuffled = tf.data.Dataset | types.GeneratorType
+                given["shuffle"] = not isinstance(given["x"], shuffled)
+            return super().fit(**given)
+        finally:
+            self._epoch = None
 
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`, after a look at the data; with several processes as `fit`."""
@@ -304,7 +381,16 @@ class Model(keras.Model):
         super().make_test_function(force)
 
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
-        """`keras.Model.save`; an interruption or a full disk leaves an old file as it was."""
+        """`keras.Model.save`; an interruption or a full disk leaves an old file as it was.
+
+        Raises:
+            ValueError: the name does not end with ".keras": from HDF5, no model could be loaded.
+        """
+        if zipped is not False and not str(filepath).endswith(".keras"):
+            raise ValueError(
+                f"filepath: got {str(filepath)!r}, accepted are names that end with .keras or, for "
+                "save_weights, with .weights.h5."
+            )
         if not _distribute().is_chief(self.distribute_strategy):
             return None  # of several processes one writes
         if not _replaceable(filepath, overwrite) or zipped is False:
@@ -313,7 +399,10 @@ class Model(keras.Model):
             return super().save(partial, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
-        """`keras.Model.save_weights`; an interruption leaves an old file as it was."""
+        """`keras.Model.save_weights`; an interruption leaves an old file as it was.
+
+        The file holds a SHA-256 of its content, and in `fit` how many epochs are behind it.
+        """
         if not _distribute().is_chief(self.distribute_strategy):
             return None
         if not _replaceable(filepath, overwrite) or max_shard_size is not None:
@@ -323,18 +412,25 @@ class Model(keras.Model):
             variables = self._saved_variables()
             size = sum(v.value.dtype.size * math.prod(v.shape) + 4096 for v in variables)
             partial.write_bytes(bytes(size + 65_536))
-            return super().save_weights(partial)
+            super().save_weights(partial)
+            with h5py.File(partial, "r+") as file:
+                if self._epoch is not None:
+                    file.attrs["epoch"] = self._epoch
+                file.attrs["sha256"] = digest(file)
+            return None
 
     def load_weights(self, filepath, skip_mismatch=False, **kwargs):
         """`keras.Model.load_weights`; a file that does not fit leaves the model as it was.
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: it is damaged, or of another model.
+            UnreadableFileError: it is damaged, or of another model.
         """
         variables = self._saved_variables()
         before = [v.numpy() for v in variables]
         try:
+            if str(filepath).endswith(".weights.h5"):
+                _check_digest(filepath)
             with warnings.catch_warnings():
                 # Keras would leave such layers as they are.
                 warnings.filterwarnings("error", "Skipping nested container")
@@ -346,7 +442,7 @@ class Model(keras.Model):
                 variable.assign(value)
             if isinstance(error, FileNotFoundError) or not isinstance(error, Exception):
                 raise
-            raise ValueError(
+            raise UnreadableFileError(
                 f"filepath: {str(filepath)!r} is damaged or of another model, accepted are weights "
                 f"of a {type(self).__name__} with the same arguments. {error}"
             ) from error

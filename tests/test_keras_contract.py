@@ -232,6 +232,8 @@ CASES = {
         left_out={
             "callbacks": ONE_EPOCH,
             "killed": ONE_EPOCH,
+            "killed_between_two_files": ONE_EPOCH,
+            "second_copy_of_a_backup": ONE_EPOCH,
             "half_the_bits": NO_GRADIENT,
             "xla": NO_TENSORS,
             "export": NO_TENSORS,
@@ -555,6 +557,52 @@ def test_callbacks(name, fresh, tmp_path):
     model.load_weights(tmp_path / "0.weights.h5")
     for weight, first in zip(after, model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, first)
+
+
+def run_until(name, model, folder, epoch, after=(), **kwargs):
+    """Train with a backup, until an accident at the end of an epoch, which calls `after` first."""
+
+    class Accident(keras.callbacks.Callback):
+        def on_epoch_end(self, number, logs=None):
+            if number == epoch:
+                for call in after:
+                    call()
+                raise KeyboardInterrupt
+
+    backup = keras.callbacks.BackupAndRestore(folder, **kwargs)
+    with contextlib.suppress(KeyboardInterrupt):
+        return fit(name, model, epochs=3, callbacks=[backup, Accident()])
+
+
+@check
+def test_killed_between_two_files(name, trained, fresh, tmp_path):
+    """A backup is the weights, then a text: without the text, with an older or half a one."""
+    _, path = trained(name)
+    metadata = tmp_path / "backup" / "training_metadata.json"
+    for content in (None, '{"epo', '{"epoch": 1, "batch": 0}'):
+        model = fresh(name)
+        change = metadata.unlink if content is None else lambda x=content: metadata.write_text(x)
+        run_until(name, model, metadata.parent, 1, [change])
+        model = fresh(name)
+        run_until(name, model, metadata.parent, None)
+        assert model.history.epoch == [2]
+        model.save_weights(tmp_path / "resumed.weights.h5")
+        assert_same_files(tmp_path / "resumed.weights.h5", path / "ended.weights.h5")
+    assert len(fit(name, model)) > 0 and model.history.epoch == [0]  # nothing is left of it
+
+
+@check
+def test_second_copy_of_a_backup(name, trained, fresh, tmp_path):
+    """Where the last weights are damaged, Keras takes the ones before."""
+    _, path = trained(name)
+    last = tmp_path / "backup" / "latest.weights.h5"
+    damage = lambda: last.write_bytes(last.read_bytes()[:-100])  # noqa: E731
+    run_until(name, fresh(name), last.parent, 1, [damage], double_checkpoint=True)
+    model = fresh(name)
+    run_until(name, model, last.parent, None, double_checkpoint=True)
+    assert model.history.epoch == [1, 2]
+    model.save_weights(tmp_path / "resumed.weights.h5")
+    assert_same_files(tmp_path / "resumed.weights.h5", path / "ended.weights.h5")
 
 
 # --- other processes: the same numbers without anything of this one ---

@@ -20,6 +20,7 @@ import types
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -292,7 +293,11 @@ FIT = [
     (lambda m: m.ngram.fit(IDS, callbacks=[keras.callbacks.ReduceLROnPlateau()]), "callbacks"),
     (lambda m: m.gan.fit(POINTS, callbacks=[keras.callbacks.SwapEMAWeights()]), "callbacks"),
     (lambda m: m.ngram.evaluate(IDS, callbacks=[keras.callbacks.SwapEMAWeights()]), "callbacks"),
+    (lambda m: m.gan.fit(POINTS, callbacks=[keras.callbacks.ModelCheckpoint("m.h5")]), "callbacks"),
     (lambda m: m.gan.evaluate(POINTS, callbacks="x"), "callbacks"),
+    (lambda m: m.gan.save("m.h5"), "filepath"),
+    (lambda m: m.gan.save(Path("m.hdf5")), "filepath"),
+    (lambda m: m.gpt.save("m"), "filepath"),
     (lambda m: m.vae.compile(metrics=["accuracy"]), "metrics"),
     (lambda m: m.vae.compile(loss="mse"), "loss"),
     (lambda m: m.dae.compile(metrics=["accuracy"]), "metrics"),
@@ -1508,6 +1513,46 @@ def test_damaged_weights_are_refused_and_change_nothing(m, tmp_path):
         m.gan.load_weights(tmp_path / "none.weights.h5")
     for a, b in zip(before, all_variables(m.gan), strict=True):
         np.testing.assert_array_equal(a, b.numpy())
+
+
+def test_flipped_weights_are_refused_or_whole(m, tmp_path):
+    """`save_weights` adds a SHA-256 of the content; files from before it was there still load."""
+    path, chance, refused = tmp_path / "gan.weights.h5", random.Random(0), 0
+    m.gan.save_weights(path)
+    whole, wanted = path.read_bytes(), [v.numpy() for v in all_variables(m.gan)]
+    for _ in range(60):
+        flipped = bytearray(whole)
+        flipped[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        for v in m.gan.trainable_variables:
+            v.assign(v + 1)
+        try:
+            m.gan.load_weights(path)
+        except ValueError as error:
+            assert isinstance(error, OSError)  # for which Keras' BackupAndRestore waits
+            refused += 1
+            path.write_bytes(whole)
+            m.gan.load_weights(path)
+        for a, b in zip(wanted, all_variables(m.gan), strict=True):
+            np.testing.assert_array_equal(a, b.numpy())
+    assert 10 < refused < 60  # parts of a HDF5 file are not used
+    with h5py.File(path, "r+") as file:
+        name = next(iter(file["generator/layers"]))
+        file[f"generator/layers/{name}/vars/0"][:] += 1
+    with pytest.raises(ValueError, match=r"gan\.weights\.h5.*SHA-256"):
+        m.gan.load_weights(path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["sha256"]
+    m.gan.load_weights(path)
+    path.write_bytes(whole)
+    m.gan.load_weights(path)
+
+
+def test_a_backup_of_an_older_version_without_its_text_is_refused(m, tmp_path):
+    m.gan.save_weights(tmp_path / "latest.weights.h5")  # outside of `fit` it knows no epoch
+    backup = keras.callbacks.BackupAndRestore(tmp_path)
+    with pytest.raises(ValueError, match=r"^backup_dir: .*training_metadata\.json.*accepted"):
+        m.gan.fit(POINTS, callbacks=[backup], verbose=0)
 
 
 def test_truncated_and_flipped_files_raise_or_are_whole(saved, m):

@@ -909,7 +909,7 @@ class DiffusionModel(Model):
         else:
             labels = ()
         generator = self.generator_of(seed)
-        noise = keras.random.normal((n, *self.data_shape), seed=generator).numpy()
+        noise = keras.random.normal((n, *self.data_shape), dtype="float32", seed=generator).numpy()
         seed = tf.cast(generator.next(), "int32")
         c = sampler.coefficients(self.alpha_bar)
         values = np.stack([c[name] for name in sorted(c)], axis=1).astype("float32")

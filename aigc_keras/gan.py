@@ -20,6 +20,7 @@ from aigc_keras.guards import (
     check_number,
     check_optimizer,
     check_seed,
+    check_settings,
     check_shape,
     check_widths,
 )
@@ -492,6 +493,7 @@ def mlp_discriminator(image_shape, widths=(1024, 512, 256), dropout=0.4, dtype=N
 
 
 def _check_image_shape(image_shape):
+    check_settings()
     sizes, channels = (28, 32, 64), (1, 3)
     accepted = f"(size, size, channels) with size in {sizes} and channels in {channels}"
     height, width, n_channels = check_shape("image_shape", image_shape, accepted, rank=3)

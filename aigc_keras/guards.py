@@ -149,7 +149,23 @@ def check_conditions(conditions, n, num_classes):
     return (check_labels(*conditions, n, num_classes),)
 
 
-# --- what `fit`, `evaluate` and `compile` are given ---
+# --- what Keras is set to, and what `fit`, `evaluate` and `compile` are given ---
+
+
+def check_settings():
+    """A ValueError unless Keras is set to what the models are written for."""
+    found = {
+        "image_data_format": (keras.config.image_data_format(), "channels_last"),
+        "floatx": (keras.config.floatx(), "float32"),
+        "dtype_policy": (keras.config.dtype_policy().variable_dtype, "float32"),
+    }
+    for name, (value, accepted) in found.items():
+        if value != accepted:
+            half = " or mixed_float16 or mixed_bfloat16" if name == "dtype_policy" else ""
+            raise ValueError(
+                f"{name}: Keras is set to {value!r}, accepted is {accepted!r}{half}: call "
+                f"keras.config.set_{name}({accepted!r}), or see ~/.keras/keras.json."
+            )
 
 
 def parts_of(batch, name="x"):

@@ -27,6 +27,7 @@ from aigc_keras.guards import (
     check_optimizer,
     check_run,
     check_seed,
+    check_settings,
     parts_of,
 )
 
@@ -253,6 +254,10 @@ class Model(keras.Model):
         "the dataset."
     )
 
+    def __new__(cls, *args, **kwargs):
+        check_settings()  # before the networks are made
+        return super().__new__(cls, *args, **kwargs)
+
     def default_optimizer(self):
         """What `compile` takes where none is given."""
         return keras.optimizers.Adam(1e-3)
@@ -329,6 +334,7 @@ class Model(keras.Model):
 
     def _checked(self, method, args, kwargs):
         """The arguments of `fit` or `evaluate` by name, or a ValueError."""
+        check_settings()
         given = by_name(method, args, kwargs)
         check_run(self.check_batch, self.accepted_data, **given)
         for name in ("x", "validation_data"):

@@ -24,6 +24,7 @@ from aigc_keras.guards import (
     check_number,
     check_numbers,
     check_optimizer,
+    check_settings,
     check_shape,
 )
 from aigc_keras.shared import (
@@ -821,6 +822,7 @@ def transformer(width=32, n_blocks=5, dtype=None):
         normalisation ...], and `paint`, [images, such statistics ...] to pictures.
     """
 
+    check_settings()
     check_number("width", width, low=1, integer=True)
     check_number("n_blocks", n_blocks, low=0, integer=True)
 
@@ -1023,6 +1025,7 @@ def adain_decoder(channels=(64, 128, 256, 512), width=32, dtype=None):
     Returns:
         A model of the list of maps, first to last, to corrections (B, H, W, 3).
     """
+    check_settings()
     check_shape("channels", channels, "a tuple of at least one integer >= 1")
     check_number("width", width, low=1, integer=True)
     maps = [keras.Input((None, None, c), name=f"maps_{i}") for i, c in enumerate(channels)]

@@ -23,6 +23,7 @@ from aigc_keras.guards import (
     check_number,
     check_numbers,
     check_seed,
+    check_settings,
     check_shape,
     check_sizes,
 )
@@ -171,6 +172,7 @@ def check_network(name, network, takes, gives):
 
 def _n_halvings(image_shape):
     """How often the sides can be halved: at least twice, and on while both are even and over 8."""
+    check_settings()
     accepted = "(height, width, channels) with sides divisible by 4 and channels 1 or 3"
     *sides, channels = check_shape("image_shape", image_shape, accepted, rank=3)
     if channels not in (1, 3) or any(side % 4 for side in sides):

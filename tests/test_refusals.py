@@ -1104,6 +1104,35 @@ def test_refused_by_name_before_any_step(m, call, name):
     assert all(int(model.optimizer.iterations) == 0 for model in m.built)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_data_format", "channels_first"),
+        ("floatx", "float64"),
+        ("floatx", "float16"),
+        ("floatx", "bfloat16"),
+        ("dtype_policy", "float64"),
+        ("dtype_policy", "bfloat16"),
+    ],
+)
+def test_settings_of_keras_are_refused_by_name(m, name, value):
+    """As of ~/.keras/keras.json, KERAS_FLOATX or a call: by a new model, and by a ready one."""
+    before, build = getattr(keras.config, name)(), (gan.DCGAN, vae.VAE, diffusion.DiffusionModel)
+    calls = [functools.partial(kind, SHAPE) for kind in build]
+    calls += [lambda: text.GPT(m.tok), lambda: style.AdaIN(LAYERS), m.transfer]
+    calls += [lambda: diffusion.latent_autoencoder(SHAPE), lambda: style.adain_decoder((64,))]
+    ready = m.gan
+    calls += [lambda: ready.fit(POINTS), lambda: ready.evaluate(POINTS)]
+    set_to = getattr(keras.config, f"set_{name}")
+    set_to(value)
+    try:
+        for call in calls[: None if name == "image_data_format" else -4] + calls[-2:]:
+            with pytest.raises(ValueError, match=rf"^{name}: .*'{value}', accepted"):
+                call()
+    finally:
+        set_to(before)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_datasets_of_other_floats_train_as_arrays_do(dtype):
     model = vae.VAE((8, 8, 1), 2, width=2, hidden=4, seed=0)

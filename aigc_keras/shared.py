@@ -53,7 +53,9 @@ def in_batches(function, inputs, conditions=(), batch_size=256):
     check_number("batch_size", batch_size, low=1, integer=True)
     parts = []
     for i in range(0, len(inputs), batch_size):
-        first, *others = (x[i : i + batch_size] for x in (inputs, *conditions))
+        # As tensors: `tf.config.run_functions_eagerly` hands arrays on as they are.
+        batch = (tf.convert_to_tensor(x[i : i + batch_size]) for x in (inputs, *conditions))
+        first, *others = batch
         parts.append(tf.nest.map_structure(lambda x: x.numpy(), function(join(first, others))))
     return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
 

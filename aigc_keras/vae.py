@@ -426,7 +426,8 @@ class VAE(Model):
         generator = self.generator_of(seed)
         results = []
         for i in range(0, len(images), batch_size):
-            batch = [x[i : i + batch_size] for x in (images, means, log_variances, *conditions)]
+            arrays = (images, means, log_variances, *conditions)
+            batch = [tf.convert_to_tensor(x[i : i + batch_size]) for x in arrays]
             total = np.full(len(batch[0]), -np.inf)
             for _ in range(n_samples):
                 noise = keras.random.normal(batch[1].shape, seed=generator)

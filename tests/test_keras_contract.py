@@ -896,6 +896,45 @@ def test_settings_of_compile(name, tmp_path):
 
 
 @pytest.fixture
+def eager_functions():
+    yield tf.config.run_functions_eagerly
+    tf.config.run_functions_eagerly(False)
+
+
+@check
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")  # not tf.data's
+def test_functions_run_eagerly(name, trained, eager_functions):
+    """For a debugger, TensorFlow can do without graphs: the results are the same."""
+    data, results = CASES[name].data, []
+    methods = {
+        "reconstruct": (data, {}),
+        "log_likelihood": (data, {"n_samples": 2}),
+        "variational_bound": (data, {"n_steps": 2}),
+        "text_losses": ((["abcd", "a"],), {}),
+        "surprisal": (("abcd",), {}),
+    }
+    for eager in (False, True):
+        model, _ = trained(name)
+        eager_functions(eager)
+        found = list(evaluate(name, model).values())
+        for method, (args, kwargs) in methods.items():
+            if hasattr(model, method):
+                found.append(getattr(model, method)(*args, **kwargs)[-1])
+        if isinstance(model, text.LanguageModel):  # XLA draws other numbers
+            written = model.generate(["ab", "c"], 8, temperature=0)
+            found += [score for _, score in model.beam_search("ab", 2, 3)]
+            assert "".join(model.generate("ab", 4, seed=1, stream=True)).startswith("ab")
+        else:
+            written = None
+            found.append(generate(name, model))
+        results.append((found, written))
+    (graphs, text_of_graphs), (functions, text_of_functions) = results
+    for first, second in zip(graphs, functions, strict=True):
+        np.testing.assert_allclose(first, second, 1e-4, 1e-4)
+    assert text_of_graphs == text_of_functions
+
+
+@pytest.fixture
 def precision():
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy("float32")

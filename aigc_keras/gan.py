@@ -13,12 +13,12 @@ from keras import layers, ops
 from aigc_keras.guards import (
     check_choice,
     check_conditions,
-    check_functional,
     check_labels,
     check_latents,
     check_metrics,
     check_number,
     check_optimizer,
+    check_own_network,
     check_seed,
     check_settings,
     check_shape,
@@ -140,8 +140,8 @@ class GAN(Model):
             "discriminator_steps", discriminator_steps, low=1, integer=True
         )
         self.ema_momentum = check_number("ema_momentum", ema_momentum, low=0, below=1)
-        check_functional("generator", generator)
-        check_functional("discriminator", discriminator)
+        check_own_network("generator", generator)
+        check_own_network("discriminator", discriminator)
         self.generator = generator
         self.discriminator = discriminator
         self.ema_generator = keras.models.clone_model(generator)

@@ -45,6 +45,21 @@ def check_functional(name, network):
         )
 
 
+def check_own_network(name, network):
+    """`check_functional`, of a part of a model that is copied and saved with it."""
+    check_functional(name, network)
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.Lambda):
+            try:  # what copies and saved files of it come to
+                layer.from_config(layer.get_config())
+            except ValueError as error:
+                raise ValueError(
+                    f"{name}: its layer {layer.name!r} is a Lambda, which Keras does not load: "
+                    "accepted is a layer of your own class, registered with "
+                    "keras.saving.register_keras_serializable."
+                ) from error
+
+
 def check_choice(name, value, choices):
     """`value` if it is one of `choices`, strings; otherwise a ValueError."""
     if not isinstance(value, str) or value not in choices:

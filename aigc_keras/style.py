@@ -19,11 +19,11 @@ from aigc_keras import checkpoints, datasets, images
 from aigc_keras.guards import (
     as_images,
     check_choice,
-    check_functional,
     check_images,
     check_number,
     check_numbers,
     check_optimizer,
+    check_own_network,
     check_settings,
     check_shape,
 )
@@ -1095,7 +1095,7 @@ class AdaIN(Model):
                 "one layer of each block from block1 on."
             )
         if decoder is not None:
-            check_functional("decoder", decoder)
+            check_own_network("decoder", decoder)
             if len(decoder.inputs) != len(blocks) or decoder.output_shape[-1] != 3:
                 raise ValueError(
                     f"decoder: takes {len(decoder.inputs)} inputs to {decoder.output_shape}, "

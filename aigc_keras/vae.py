@@ -22,6 +22,7 @@ from aigc_keras.guards import (
     check_metrics,
     check_number,
     check_numbers,
+    check_own_network,
     check_seed,
     check_settings,
     check_shape,
@@ -162,7 +163,7 @@ def code_decoder(image_shape, width=32, code_channels=8, dtype=None):
 
 def check_network(name, network, takes, gives):
     """A ValueError unless `network` turns tensors of the shapes `takes` into those of `gives`."""
-    check_functional(name, network)
+    check_own_network(name, network)
     found = [[tuple(x.shape[1:]) for x in side] for side in (network.inputs, network.outputs)]
     if found != [takes, gives]:
         raise ValueError(

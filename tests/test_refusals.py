@@ -1584,6 +1584,14 @@ def test_a_backup_of_an_older_version_without_its_text_is_refused(m, tmp_path):
         m.gan.fit(POINTS, callbacks=[backup], verbose=0)
 
 
+def test_a_lambda_that_no_file_gives_back_is_refused_at_once(m):
+    inputs = keras.Input((3,))
+    crop = keras.layers.Lambda(lambda x: x[:, :2], (2,), name="crop")
+    nested = keras.Model(inputs, keras.Model(inputs, crop(inputs))(inputs))
+    with pytest.raises(ValueError, match=r"^generator: its layer 'crop' is a Lambda.*accepted"):
+        gan.GAN(nested, m.gan.discriminator, 3)
+
+
 def test_truncated_and_flipped_files_raise_or_are_whole(saved, m):
     """CRC-32 of the zip, and SHA-256 of the manifest, catch what is altered in what is read."""
     whole = (saved / "gan.keras").read_bytes()

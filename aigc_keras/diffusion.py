@@ -1138,10 +1138,12 @@ class LatentDiffusion(DiffusionModel):
         self._check_adapted()
         return super()._sample(*args, **kwargs)
 
+    @functools.wraps(keras.Model.evaluate, assigned=())
     def evaluate(self, *args, **kwargs):
         self._check_adapted()
         return super().evaluate(*args, **kwargs)
 
+    @functools.wraps(keras.Model.fit, assigned=())
     def fit(self, *args, **kwargs):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
         if not np.any(self.latent_std):

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import inspect
 import json
@@ -301,6 +302,7 @@ class Model(keras.Model):
 
     # --- training ---
 
+    @functools.wraps(keras.Model.fit, assigned=())
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`, after a look at the data, and stopped if a loss turns NaN.
 
@@ -324,6 +326,7 @@ class Model(keras.Model):
         finally:
             self._epoch = None
 
+    @functools.wraps(keras.Model.evaluate, assigned=())
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`, after a look at the data; with several processes as `fit`."""
         if kwargs.get("_use_cached_eval_dataset"):

@@ -6,6 +6,7 @@ and is trained on the cross-entropy of that, in nats a token.
 """
 
 import collections
+import functools
 import math
 
 import keras
@@ -799,6 +800,7 @@ class NGram(LanguageModel):
         kwargs["run_eagerly"] = True
         keras.Model.compile(self, optimizer=None, jit_compile=False, **kwargs)
 
+    @functools.wraps(keras.Model.fit, assigned=())
     def fit(self, *args, **kwargs):
         given = by_name(keras.Model.fit, args, kwargs)
         if given.get("epochs", 1) != 1:

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import dataclasses
 import gc
+import inspect
 import json
 import logging
 import os
@@ -198,6 +199,7 @@ CASES = {
         left_out={
             "numpy": NO_DATA,
             "forms_of_a_batch": NO_DATA,
+            "signature": NO_DATA,
             "one_sample": NO_DATA,
             "export": "what it makes is a picture: there is no function to export",
         },
@@ -444,6 +446,15 @@ def test_numpy(name, fresh, folder):
     found = model.fit(*case.data, **options, validation_data=validation).history
     assert {k: v for k, v in found.items() if not k.startswith("val_")} == history
     assert {k for k in found if k.startswith("val_")} == {f"val_{k}" for k in evaluate(name, model)}
+
+
+@check
+def test_signature(name, fresh):
+    """What a notebook shows of `fit` and `evaluate` are their arguments."""
+    for method in ("fit", "evaluate"):
+        names = list(inspect.signature(getattr(fresh(name), method)).parameters)
+        expected = list(inspect.signature(getattr(keras.Model, method)).parameters)
+        assert names == expected[1:]
 
 
 class OneBatch(keras.utils.PyDataset):

@@ -11,7 +11,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 lab: .venv/.ready .venv/.data ## set up what is missing and open JupyterLab on the chapters (LAB_ARGS=...)
-	$(VENV) notebooks/lab/start.py $(LAB_ARGS)
+	$(VENV) notebooks/lab.py $(LAB_ARGS)
 
 test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a quarter of an hour
 	AIGC_PROFILE=fast $(VENV) -m pytest --nbval --numprocesses=2 --dist=loadfile

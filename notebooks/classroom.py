@@ -1,7 +1,7 @@
 """Problem sets: build the students' versions, check one, grade a class.
 
 python notebooks/classroom.py assignments          release/ from source/
-python notebooks/classroom.py check 02             what the visible tests say of mine/02_vae.ipynb
+python notebooks/classroom.py check 02             what the visible tests say of one's own copy
 python notebooks/classroom.py grade CLASS          points, feedback: CLASS/<student>/02_vae.ipynb
 
 Grading writes an nbgrader course: its Formgrader shows the tasks that a person grades.
@@ -10,7 +10,6 @@ Grading writes an nbgrader course: its Formgrader shows the tasks that a person 
 import argparse
 import contextlib
 import csv
-import fcntl
 import glob
 import hashlib
 import html
@@ -29,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import jupytext
 import nbformat
 import psutil
@@ -39,7 +39,7 @@ from nbgrader.api import MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import Execute
-from submissions import collect, grade_id, prepared
+from submissions import collect, grade_id, hand_out, prepared
 from traitlets.config import Config
 
 # nbgrader calls the program alembic, whether or not this environment is active.
@@ -164,11 +164,11 @@ def assignments(problem_sets, release):
 
 def check(name, folder):
     """Run a student's notebook and print, task by task, what the tests that she can see say."""
-    release, path = folder / "release" / name / f"{name}.ipynb", folder / "mine" / f"{name}.ipynb"
-    if not path.exists():
-        write(path, release.read_text(encoding="utf-8"))
+    path, new = hand_out(folder, name)
+    if new:
         print(f"Here is your copy: {path}\nSolve a task in it, save it, and check again.")
         return
+    release = folder / "release" / name / f"{name}.ipynb"
     released = nbformat.read(release, as_version=4)
     try:
         notebook, changed = prepared(path, released)
@@ -225,7 +225,12 @@ def grade(submissions, output, problem_sets, jobs, limits):
     settings = (profile.name(), *limits, version())
     found, strays = collect(submissions, problem_sets)
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output), tempfile.TemporaryDirectory() as rooms, ThreadPoolExecutor(jobs) as pool:
+    lock = filelock.FileLock(output / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        sys.exit(f"{output}: another `make grade` is at work in this folder; wait for its end.")
+    with lock, tempfile.TemporaryDirectory() as rooms, ThreadPoolExecutor(jobs) as pool:
         print(
             f"{len(found)} submissions, {jobs} at a time, profile {settings[0]}; {limits}",
             flush=True,
@@ -276,24 +281,13 @@ def version():
     return digest("".join(map(sha256, files)))
 
 
-@contextlib.contextmanager
-def locked(output):
-    """Nobody else grades into this folder meanwhile."""
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"{output}: another `make grade` is at work in this folder; wait for its end.")
-        yield
-
-
 def autograde(output, student, name, paths, limits, settings, rooms, hidden):
     """Grade one submission in a process of its own; return why it failed, or None.
 
     What was graded before with the same `settings`, and is the same now, stays.
     """
     if len(paths) > 1:
-        return f"{len(paths)} notebooks of this name, one is accepted"
+        return f"{len(paths)} notebooks of this problem set, one is accepted"
     done = output / "done" / student / f"{name}.json"
     submitted = output / "submitted" / student / name / f"{name}.ipynb"
     try:

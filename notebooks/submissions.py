@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import stat
 import urllib.parse
 from pathlib import Path
@@ -16,12 +17,23 @@ from pathlib import Path
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 
 MEGABYTE = 10**6
+PREFIX = "problems_"  # of a student's copy, so that its tab is not named like the chapter's
 LARGEST_FILE, LARGEST_TEXT, LARGEST_PICTURES = 64 * MEGABYTE, MEGABYTE, 8 * MEGABYTE
 
 
 def grade_id(cell):
     """The name of a cell that was handed out, "cell" for a student's own."""
     return cell.metadata.get("nbgrader", {}).get("grade_id", "cell")
+
+
+def hand_out(exercises, name):
+    """(A student's own copy of a problem set, whether it was made just now)."""
+    mine = exercises / "mine" / f"{PREFIX}{name}.ipynb"
+    if mine.exists():
+        return mine, False
+    mine.parent.mkdir(exist_ok=True)
+    shutil.copyfile(exercises / "release" / name / f"{name}.ipynb", mine)
+    return mine, True
 
 
 def collect(submissions, problem_sets):
@@ -46,8 +58,8 @@ def collect(submissions, problem_sets):
                 strays[str(place)] = "a link: accepted are files and folders of the student's own."
             elif path.suffix != ".ipynb":
                 continue
-            elif len(place.parts) > 1 and path.stem in problem_sets:
-                found[place.parts[0], path.stem].append(path)
+            elif len(place.parts) > 1 and (name := path.stem.removeprefix(PREFIX)) in problem_sets:
+                found[place.parts[0], name].append(path)
             else:
                 strays[str(place)] = accepted
     for path in sorted(submissions.iterdir()):

@@ -575,7 +575,7 @@ def test_check_and_grade_agree_about_a_copied_cell(course, tmp_path):
     path.write_text(json.dumps(notebook))
     grade(course, folder)
     assert read_points(tmp_path / "class-graded")["copies", "00_tiny"]["points"] == "4"
-    mine = course / "mine" / hand.name
+    mine = course / "mine" / f"problems_{hand.name}"
     mine.parent.mkdir(exist_ok=True)
     shutil.copy(path, mine)
     assert "1 double: passes the tests that you can see." in command(
@@ -629,7 +629,7 @@ def test_wrong_arguments_are_refused(course, tmp_path, arguments, said):
 
 def test_a_student_checks_herself(course):
     check = ["--exercises", course, "check", "00"]
-    mine = course / "mine" / "00_tiny.ipynb"
+    mine = course / "mine" / "problems_00_tiny.ipynb"
     assert f"Here is your copy: {mine}" in command(*check)
     assert "1 double: not solved yet.\n2 half: not solved yet.\n3 words: not answered" in command(
         *check

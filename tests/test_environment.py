@@ -129,7 +129,7 @@ def test_every_way_into_the_course_prepares_the_data_before_it_opens_lab():
     """The README promises that no network is needed after the set-up."""
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", read("README.md"))
     ways = [block.splitlines() for block in blocks if "jupyter" in block or "lab" in block]
-    assert [way[-1] for way in ways] == ["make lab", *["python notebooks/lab/start.py"] * 2]
+    assert [way[-1] for way in ways] == ["make lab", *["python notebooks/lab.py"] * 2]
     assert [way[-2] for way in ways[1:]] == ["python -m aigc_keras.datasets"] * 2
     assert re.search(r"(?m)^lab: .*\.venv/\.data", read("Makefile"))
 

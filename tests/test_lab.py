@@ -12,8 +12,9 @@ import pytest
 from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
-LAB = ROOT / "notebooks" / "lab"
-CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = ROOT / "notebooks"
+LAB = NOTEBOOKS / "lab"
+CHAPTERS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 
 def javascript(content):
@@ -55,16 +56,35 @@ def test_what_was_changed_is_saved(contents, tmp_path):
 
 
 @pytest.mark.parametrize(("user", "options"), [(0, ["--allow-root"]), (1000, [])])
-def test_start(monkeypatch, user, options):
+def test_start(monkeypatch, tmp_path, user, options):
     """Lab refuses to be started by root, who is the only user of many containers."""
+    for name in ("lab.py", "submissions.py"):
+        shutil.copy(NOTEBOOKS / name, tmp_path)
+    release = Path("exercises", "release", "00_tiny", "00_tiny.ipynb")
+    (tmp_path / release).parent.mkdir(parents=True)
+    (tmp_path / release).write_text("released")
     called = []
     monkeypatch.setattr(os, "getuid", lambda: user, raising=False)
     monkeypatch.setattr(os, "execv", lambda program, command: called.append(command))
-    monkeypatch.setattr(sys, "argv", ["start.py", "--no-browser"])
+    monkeypatch.setattr(sys, "argv", ["lab.py", "--no-browser"])
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "")
-    runpy.run_path(str(LAB / "start.py"))
-    assert called[0][1:] == ["-m", "jupyterlab", str(CHAPTERS[0]), "--no-browser", *options]
-    assert Path(os.environ["JUPYTER_CONFIG_PATH"], "labconfig", "page_config.json").exists()
+    runpy.run_path(str(tmp_path / "lab.py"))
+    first = str(tmp_path / "01_gan.ipynb")
+    assert called == [[sys.executable, "-m", "jupyterlab", first, "--no-browser", *options]]
+    assert os.environ["JUPYTER_CONFIG_PATH"] == str(tmp_path / "lab")
+    mine = tmp_path / "exercises" / "mine" / "problems_00_tiny.ipynb"
+    assert mine.read_text() == "released"
+    mine.write_text("solved")
+    runpy.run_path(str(tmp_path / "lab.py"))
+    assert mine.read_text() == "solved"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_links_the_copy_that_lab_makes(path):
+    text = path.read_text(encoding="utf-8")
+    assert f"(exercises/mine/problems_{path.name})" in text
+    assert (NOTEBOOKS / "exercises" / "release" / path.stem / path.name).exists()
+    assert "exercises/release" not in text
 
 
 def test_students_see_no_teachers_tools_and_no_news():

@@ -300,3 +300,21 @@ def test_pictures_beyond_a_limit_are_dropped(hand_in, monkeypatch):
 
     sources = [cell.source for cell in hand_in(change)[-2:]]
     assert sources == ["![](attachment:a)", "![](missing-attachment:b)"]
+
+
+def test_a_students_copy_keeps_its_name_and_is_made_once(tmp_path):
+    release = tmp_path / "release" / "00_tiny" / "00_tiny.ipynb"
+    release.parent.mkdir(parents=True)
+    release.write_text("released")
+    mine, new = submissions.hand_out(tmp_path, "00_tiny")
+    assert new and mine.read_text() == "released"
+    mine.write_text("solved")
+    assert submissions.hand_out(tmp_path, "00_tiny") == (mine, False)
+    assert mine.read_text() == "solved"
+    names = {"copy": mine.name, "alone": release.name, "twice": f"problems_{mine.name}"}
+    for student, name in names.items():
+        (tmp_path / "class" / student).mkdir(parents=True)
+        (tmp_path / "class" / student / name).touch()
+    found, strays = collect(tmp_path / "class", {"00_tiny": None})
+    assert set(found) == {("copy", "00_tiny"), ("alone", "00_tiny")}
+    assert len(strays) == 1

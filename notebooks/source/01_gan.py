@@ -695,8 +695,8 @@ print(np.array_equal(*twice))
 # `adversarial_loss` asks whether a real point looks *more* real than a fake one. It should find all
 # eight modes on the ring. How many lines does it take?
 #
-# **Problem set.** Five graded tasks on this chapter: [problem set 01](exercises/release/01_gan/01_gan.ipynb).
-# `make check EX=01` makes your own copy of it and, once you have solved a task, checks it.
+# **Problem set.** Five graded tasks on this chapter: [problem set 01](exercises/mine/problems_01_gan.ipynb).
+# The link opens your own copy, which `make lab` made; `make check EX=01` tells you how far you are.
 #
 # **Papers**
 #

@@ -846,8 +846,8 @@ except IndentationError as error:
 # `reconstruction_log_likelihood` has it, and check with a numerical integral that the density of one pixel is 1 in
 # total.
 #
-# **Problem set.** Five graded tasks on this chapter: [problem set 02](exercises/release/02_vae/02_vae.ipynb).
-# `make check EX=02` makes your own copy of it and, once you have solved a task, checks it.
+# **Problem set.** Five graded tasks on this chapter: [problem set 02](exercises/mine/problems_02_vae.ipynb).
+# The link opens your own copy, which `make lab` made; `make check EX=02` tells you how far you are.
 #
 # **Papers**
 #

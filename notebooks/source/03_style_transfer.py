@@ -692,8 +692,8 @@ print(len(tower.trainable_weights), "trainable weights")
 # maps instead, which keeps regular patterns. Write `shifted_gram(features, shift)`, check that `shift=0` is `gram_matrix`,
 # show that it does notice when the positions are shuffled, and paint the mosaic with it.
 #
-# **Problem set.** Five graded tasks on this chapter: [problem set 03](exercises/release/03_style_transfer/03_style_transfer.ipynb).
-# `make check EX=03` makes your own copy of it and, once you have solved a task, checks it.
+# **Problem set.** Five graded tasks on this chapter: [problem set 03](exercises/mine/problems_03_style_transfer.ipynb).
+# The link opens your own copy, which `make lab` made; `make check EX=03` tells you how far you are.
 #
 # **Papers**
 #

@@ -931,8 +931,8 @@ print(
 # subclass of `ak.diffusion.DiffusionModel` whose `denoiser` switches guidance off outside of an interval of times, and
 # find out whether precision rises while recall stays.
 #
-# **Problem set.** Five graded tasks on this chapter: [problem set 04](exercises/release/04_diffusion/04_diffusion.ipynb).
-# `make check EX=04` makes your own copy of it and, once you have solved a task, checks it.
+# **Problem set.** Five graded tasks on this chapter: [problem set 04](exercises/mine/problems_04_diffusion.ipynb).
+# The link opens your own copy, which `make lab` made; `make check EX=04` tells you how far you are.
 #
 # **Papers**
 #

@@ -824,8 +824,8 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 # likeliest. Write it as a function like `ak.text.keep_top`, plot it beside the five distributions of section 8, and find out, at
 # temperature 2, which share of the words that it writes stand in the KJV, against top-p.
 #
-# **Problem set.** Five graded tasks on this chapter: [problem set 05](exercises/release/05_text_generation/05_text_generation.ipynb).
-# `make check EX=05` makes your own copy of it and, once you have solved a task, checks it.
+# **Problem set.** Five graded tasks on this chapter: [problem set 05](exercises/mine/problems_05_text_generation.ipynb).
+# The link opens your own copy, which `make lab` made; `make check EX=05` tells you how far you are.
 #
 # **Papers**
 #

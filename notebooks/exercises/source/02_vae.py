@@ -12,9 +12,9 @@
 # | 4. What is a latent worth? Measure | 4 |
 # | 5. What do the latents encode? A picture and an argument | 4 |
 #
-# The tasks do not need each other's answers. Run the test cells, press **Validate** above, or type
-# `make check EX=02`; the last points of a task are given by tests that you cannot see. Do not rename
-# this notebook: it is collected by its name.
+# The tasks do not need each other's answers. Run the test cells, or type
+# `make check EX=02`; the last points of a task are given by tests that you cannot see. This notebook
+# keeps its name.
 
 # %%
 import base64

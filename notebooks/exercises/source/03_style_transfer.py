@@ -11,7 +11,7 @@
 # | 4. What is a crop of a style worth? Measure it | 4 |
 # | 5. A style of your own: an open task | 4 |
 #
-# Run the test cells, press **Validate** above, or type `make check EX=03`; the last points of a task are given by tests
+# Run the test cells, or type `make check EX=03`; the last points of a task are given by tests
 # that you cannot see. The tasks do not need each other. This notebook must keep its name.
 
 # %%

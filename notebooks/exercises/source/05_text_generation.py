@@ -15,7 +15,7 @@
 # The tasks do not need each other: do them in any order. Write where it says `# YOUR CODE HERE`, and delete the line that
 # raises `NotImplementedError`.
 #
-# **How to check yourself.** Run the test cells, press **Validate** above, or type `make check EX=05`; the last points of a
+# **How to check yourself.** Run the test cells, or type `make check EX=05`; the last points of a
 # task are given by tests that you cannot see. Keep the name of this notebook, and leave the test cells as they are.
 
 # %%

@@ -961,6 +961,22 @@ def losses(history):
     return {k: v for k, v in history.items() if k == "loss" or k.endswith("or_loss")}
 
 
+@pytest.mark.parametrize("auto_scale_loss", [True, False])
+@pytest.mark.parametrize("name", ["GAN", "GPT"])
+def test_scaling_of_losses_is_saved(name, auto_scale_loss, precision, tmp_path):
+    """Before the first step, too, all of each optimizer is in the file, or none of the scaling."""
+    precision("mixed_float16")
+    model = build(name, auto_scale_loss=auto_scale_loss)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    scaled = isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == auto_scale_loss
+    for each, path in ((model, "model.weights.h5"), (loaded, "loaded.weights.h5")):
+        fit(name, each)
+        each.save_weights(tmp_path / path)
+    assert_same_files(tmp_path / "model.weights.h5", tmp_path / "loaded.weights.h5")
+
+
 @check
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_the_bits(name, policy, fresh, precision):

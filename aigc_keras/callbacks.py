@@ -74,7 +74,7 @@ class SampleGrid(keras.callbacks.Callback):
         self.counts.append(count)
         columns = self._columns()
         if self.folder:
-            from aigc_keras.shared import replaced
+            from aigc_keras.files import replaced
 
             self.folder.mkdir(parents=True, exist_ok=True)
             found = [int(p.stem) for p in self.folder.glob("*.png") if p.stem.isdecimal()]
@@ -115,7 +115,7 @@ class SampleGrid(keras.callbacks.Callback):
         """Write all that this callback saw of a training as an animated GIF; returns the path."""
         from PIL import Image
 
-        from aigc_keras.shared import replaced
+        from aigc_keras.files import replaced
 
         check_number("seconds", seconds, low=0)
         self._check_batches()

@@ -15,8 +15,7 @@ import filelock
 import keras
 import numpy as np
 
-from aigc_keras.files import DATA
-from aigc_keras.shared import replaced
+from aigc_keras.files import DATA, replaced
 
 # What NumPy, zip and Keras raise for a file that is something else.
 NO_CHECKPOINT = (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError)

@@ -32,18 +32,17 @@ from aigc_keras.guards import (
     check_shape,
     check_sizes,
 )
-from aigc_keras.shared import (
+from aigc_keras.model import (
     Model,
     by_name,
     compile_config,
-    draw_rows,
     in_batches,
     join,
     restored,
-    scaled,
     signature,
     update_average,
 )
+from aigc_keras.replicas import draw_rows, scaled
 from aigc_keras.vae import VAE, check_network, code_decoder, code_encoder
 
 # --- noise schedules: times in [0, 1] (NumPy) -> alpha_bar, from 1 down to almost 0 ---

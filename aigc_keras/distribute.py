@@ -21,8 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras.callbacks import SampleGrid
+from aigc_keras.files import replaced
 from aigc_keras.guards import parts_of
-from aigc_keras.shared import named_optimizers, own_rows, replaced
+from aigc_keras.optimizers import named_optimizers
+from aigc_keras.replicas import own_rows
 
 SUM = tf.distribute.ReduceOp.SUM
 

@@ -24,21 +24,17 @@ from aigc_keras.guards import (
     check_shape,
     check_widths,
 )
-from aigc_keras.shared import (
-    Dropout,
+from aigc_keras.model import (
     Model,
-    all_rows,
     compile_config,
     compiled,
-    draw_rows,
     in_batches,
     join,
-    own_rows,
     restored,
-    scaled,
     signature,
     update_average,
 )
+from aigc_keras.replicas import Dropout, all_rows, draw_rows, own_rows, scaled
 
 # --- objectives: (real_logits, fake_logits, label_smoothing) -> (discriminator, generator) loss ---
 

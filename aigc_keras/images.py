@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from aigc_keras.shared import replaced
+from aigc_keras.files import replaced
 
 MAX_PIXELS = 25_000_000  # 300 MB as float32
 MIN_SIDE = 16

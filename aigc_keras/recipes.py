@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, text, vae
-from aigc_keras.shared import replaced
+from aigc_keras.files import replaced
 
 RUNS = Path("runs")  # in the folder from which it is called
 SEED = 0

@@ -27,14 +27,8 @@ from aigc_keras.guards import (
     check_settings,
     check_shape,
 )
-from aigc_keras.shared import (
-    Model,
-    compile_config,
-    restored,
-    scaled,
-    signature,
-    steady,
-)
+from aigc_keras.model import Model, compile_config, restored, signature, steady
+from aigc_keras.replicas import scaled
 
 # --- the perceptual network ---
 

@@ -22,15 +22,8 @@ from aigc_keras.guards import (
     check_seed,
 )
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
-from aigc_keras.shared import (
-    Dropout,
-    Model,
-    by_name,
-    compile_config,
-    restored,
-    scaled,
-    steady,
-)
+from aigc_keras.model import Model, by_name, compile_config, restored, steady
+from aigc_keras.replicas import Dropout, scaled
 
 END = 0  # stands between two texts: what a model is given first, and what it says last
 PADDING = -1  # fills rows up; neither an input that counts nor a target

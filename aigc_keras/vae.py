@@ -28,18 +28,8 @@ from aigc_keras.guards import (
     check_shape,
     check_sizes,
 )
-from aigc_keras.shared import (
-    Model,
-    batch_mean,
-    compile_config,
-    compiled,
-    draw_rows,
-    in_batches,
-    join,
-    restored,
-    scaled,
-    signature,
-)
+from aigc_keras.model import Model, compile_config, compiled, in_batches, join, restored, signature
+from aigc_keras.replicas import batch_mean, draw_rows, scaled
 
 # --- likelihoods: (images, outputs of the decoder, log_scale) -> log p(x|z), (B,), nats ---
 

@@ -45,7 +45,7 @@ def make(kind):
         x = layers.Dense(64, activation="tanh")(layers.ReLU()(x))
         generator = keras.Model(latents, layers.Reshape((8, 8, 1))(x))
         x = layers.LeakyReLU(0.2)(layers.Dense(16)(layers.Flatten()(images)))
-        x = ak.shared.Dropout(0.3)(x)
+        x = ak.replicas.Dropout(0.3)(x)
         discriminator = keras.Model(images, layers.Dense(1)(x))
         steps = {"discriminator_steps": 2, "gradient_penalty": 1.0}
         model = ak.gan.GAN(generator, discriminator, 4, seed=1, **steps)
@@ -169,7 +169,7 @@ def two_devices(folder):
             np.savez(folder / f"mirrored {kind}.npz", **state(*train(kind, strategy)))
 
     def noise(n):
-        return ak.shared.draw_rows(keras.random.normal, (n, 3), seed=5)
+        return ak.replicas.draw_rows(keras.random.normal, (n, 3), seed=5)
 
     rows = strategy.experimental_local_results(strategy.run(noise, args=(4,)))
     results = {"rows": [x.numpy().tolist() for x in rows]}
@@ -188,7 +188,7 @@ def two_devices(folder):
     windows = counter.windows(["abc"] * 9, batch_size=4, shuffle=False)
     results["counting"] = error_of(lambda: counter.fit(windows, verbose=0))
     # Equal shares of unequal numbers of rows: a mistake that the comparison has to see.
-    ak.shared.share = lambda count: 0.5
+    ak.replicas.share = lambda count: 0.5
     np.savez(folder / "mistake.npz", **state(*train("vae", strategy)))
     (folder / "mirrored.json").write_text(json.dumps(results))
 

@@ -45,7 +45,7 @@ from aigc_keras import (
     text,
     vae,
 )
-from aigc_keras.shared import replaced
+from aigc_keras.files import replaced
 
 nan, inf = math.nan, math.inf
 POINTS, LABELS = np.zeros((4, 2), "float32"), np.array([0, 1, 2, 0])

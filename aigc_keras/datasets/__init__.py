@@ -28,7 +28,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from aigc_keras.shared import steady
+from aigc_keras.model import steady
 
 RING_STD = 0.03
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -43,7 +43,7 @@ import tensorflow as tf
 from cases import CASES, SEED
 from races import RACES
 
-from aigc_keras.shared import replaced
+from aigc_keras.files import replaced
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parents[1] / "data" / "benchmarks.json"

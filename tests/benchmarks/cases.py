@@ -11,7 +11,7 @@ import keras_models
 import numpy as np
 import tensorflow as tf
 
-from aigc_keras.shared import steady
+from aigc_keras.model import steady
 
 SEED = 0
 CONTEXT_LENGTH = 128  # of the language models, by default

@@ -1,13 +1,9 @@
 """What every model of the library does alike."""
 
-import contextlib
 import copy
 import functools
-import hashlib
 import inspect
-import json
 import math
-import os
 import tempfile
 import types
 import warnings
@@ -20,6 +16,15 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.callbacks import NaNGuard
+from aigc_keras.files import (
+    UnreadableFileError,
+    arrays_in,
+    check_digest,
+    complete_backup,
+    digest,
+    replaceable,
+    replaced,
+)
 from aigc_keras.guards import (
     check_compile,
     check_images,
@@ -31,6 +36,7 @@ from aigc_keras.guards import (
     check_settings,
     parts_of,
 )
+from aigc_keras.optimizers import EveryOptimizer, check_callback, named_optimizers
 
 
 def join(inputs, conditions):
@@ -72,175 +78,11 @@ def signature(network):
     return join(first, others)
 
 
-@contextlib.contextmanager
-def replaced(path):
-    """A path to write to; what is there takes the place of `path` only once it is complete."""
-    path = Path(path)
-    partial = path.with_name(f"partial.{path.name}")  # Keras goes by the end of the name
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def by_name(method, args, kwargs):
     """The arguments of a method of `keras.Model` as a dict, however they were given."""
     given = inspect.signature(method).bind(None, *args, **kwargs).arguments
     more = given.pop("kwargs", {})
     return {name: value for name, value in given.items() if name != "self"} | more
-
-
-# --- several optimizers, where Keras knows of one ---
-
-
-def named_optimizers(model):
-    """All optimizers of a model by their names in it; a GAN has two."""
-    return {k: x for k, x in vars(model).items() if isinstance(x, keras.optimizers.Optimizer)}
-
-
-def _inner(optimizer):
-    """The optimizer itself, without the loss scaling of mixed_float16."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-MOVE_RATES = keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau
-
-
-def check_callback(callback, optimizers):
-    """A ValueError for what would fail, or do nothing, in the middle of training."""
-    kind = type(callback).__name__
-    if not isinstance(callback, keras.callbacks.Callback):
-        raise ValueError(f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback.")
-    if isinstance(callback, MOVE_RATES):
-        fixed = [k for k, x in optimizers.items() if not _has_own_rate(_inner(x))]
-        if fixed or not optimizers:
-            whose = " and ".join(fixed) or "a model without an optimizer"
-            raise ValueError(
-                f"callbacks: got {kind}, which cannot set the learning rate of {whose}; accepted "
-                "is compile with an optimizer whose learning rate is a number and no schedule, "
-                "such as keras.optimizers.Adam(1e-3)."
-            )
-    averages = isinstance(callback, keras.callbacks.SwapEMAWeights)
-    if averages and not any(_inner(x).use_ema for x in optimizers.values()):
-        raise ValueError(f"callbacks: got {kind}, accepted with an optimizer of use_ema=True.")
-    whole = isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_weights_only
-    if whole and not str(callback.filepath).endswith(".keras"):
-        raise ValueError(
-            f"callbacks: got {kind} with filepath {str(callback.filepath)!r}, accepted are names "
-            "that end with .keras or, with save_weights_only=True, with .weights.h5."
-        )
-
-
-def _has_own_rate(optimizer):
-    return isinstance(optimizer._learning_rate, keras.Variable)
-
-
-class Proxy:
-    """`original` with other attributes; what is set is set there."""
-
-    def __init__(self, original, **attributes):
-        vars(self).update(attributes, _original=original)
-
-    def __getattr__(self, name):
-        return getattr(self._original, name)
-
-    def __setattr__(self, name, value):
-        setattr(self._original, name, value)
-
-
-class EveryOptimizer(keras.callbacks.Callback):
-    """What Keras does for `model.optimizer`, for all optimizers of a model; comes first.
-
-    Args:
-        callbacks: of a run. To those of learning rates and averages, several optimizers look as a
-            `keras.optimizers.MultiOptimizer` does.
-    """
-
-    def __init__(self, callbacks):
-        super().__init__()
-        known = (*MOVE_RATES, keras.callbacks.SwapEMAWeights)
-        self.callbacks = [x for x in callbacks if isinstance(x, known)]
-
-    def on_train_begin(self, logs=None):
-        found = {name: _inner(x) for name, x in named_optimizers(self.model).items()}
-        if len(found) > 1:
-            every = [Proxy(x, name=name) for name, x in found.items()]
-            main = Proxy(_inner(self.model.optimizer), optimizers=every)
-            for callback in self.callbacks:
-                callback.set_model(Proxy(self.model, optimizer=main))
-
-    on_test_begin = on_train_begin
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.model._epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model._epoch = epoch + 1
-        if any(isinstance(x, MOVE_RATES) for x in self.callbacks):
-            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-
-    def on_train_end(self, logs=None):
-        if self.params["epochs"] > 0:
-            for optimizer in named_optimizers(self.model).values():
-                optimizer.finalize_variable_values(optimizer._trainable_variables)
-
-
-# --- files ---
-
-
-class UnreadableFileError(OSError, ValueError):
-    """A file is damaged or of another model. An OSError: so Keras tries the copy of a backup."""
-
-
-def digest(file):
-    """SHA-256 of all that an open HDF5 file holds, but for the digest itself."""
-    total = hashlib.sha256()
-
-    def add(name, item):
-        attributes = sorted((k, str(v)) for k, v in item.attrs.items() if k != "sha256")
-        array = item[()] if isinstance(item, h5py.Dataset) else np.zeros(0)
-        total.update(repr((name, attributes, array.shape, str(array.dtype))).encode())
-        total.update(np.ascontiguousarray(array))
-
-    add("", file)
-    file.visititems(add)
-    return total.hexdigest()
-
-
-def _check_digest(path):
-    with h5py.File(path) as file:
-        if "sha256" in file.attrs and file.attrs["sha256"] != digest(file):
-            raise ValueError("Its content does not have the SHA-256 that was saved with it.")
-
-
-def complete_backup(folder):
-    """Make the two files of a `BackupAndRestore` agree where a run was killed between them.
-
-    Raises:
-        ValueError: the second one is damaged, and the first one, of an older version of this
-            library, does not know its epoch.
-    """
-    for end in ("", ".bkp"):
-        weights = Path(folder) / f"latest.weights.h5{end}"
-        metadata = Path(folder) / f"training_metadata.json{end}"
-        try:
-            with h5py.File(weights) as file:
-                epoch = file.attrs.get("epoch")
-        except OSError:  # there is none, or `load_weights` will say what it is
-            continue
-        try:
-            known = json.loads(metadata.read_text(encoding="utf-8"))["epoch"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if epoch is None:
-                raise ValueError(
-                    f"backup_dir: {metadata} is missing or damaged, accepted is what "
-                    "BackupAndRestore wrote; without the folder, training begins anew."
-                ) from error
-            known = None
-        if epoch is not None and known != epoch:
-            with replaced(metadata) as partial:
-                partial.write_text(json.dumps({"epoch": int(epoch), "batch": 0}))
 
 
 class Model(keras.Model):
@@ -404,7 +246,7 @@ class Model(keras.Model):
             )
         if not _distribute().is_chief(self.distribute_strategy):
             return None  # of several processes one writes
-        if not _replaceable(filepath, overwrite) or zipped is False:
+        if not replaceable(filepath, overwrite) or zipped is False:
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         with replaced(filepath) as partial:
             return super().save(partial, zipped=zipped, **kwargs)
@@ -416,7 +258,7 @@ class Model(keras.Model):
         """
         if not _distribute().is_chief(self.distribute_strategy):
             return None
-        if not _replaceable(filepath, overwrite) or max_shard_size is not None:
+        if not replaceable(filepath, overwrite) or max_shard_size is not None:
             return super().save_weights(filepath, overwrite, max_shard_size)
         with replaced(filepath) as partial:
             # HDF5 takes the process down where the disk is full: find out before.
@@ -441,7 +283,7 @@ class Model(keras.Model):
         before = [v.numpy() for v in variables]
         try:
             if str(filepath).endswith(".weights.h5"):
-                _check_digest(filepath)
+                check_digest(filepath)
             with warnings.catch_warnings():
                 # Keras would leave such layers as they are.
                 warnings.filterwarnings("error", "Skipping nested container")
@@ -463,7 +305,7 @@ class Model(keras.Model):
         with tempfile.TemporaryDirectory() as folder:
             mine = Path(folder) / "mine.weights.h5"
             keras.Model.save_weights(self, mine)
-            own, found = _arrays(mine), _arrays(filepath)
+            own, found = arrays_in(mine), arrays_in(filepath)
         for part in set(own) & set(found) - set(named_optimizers(self)):
             if own[part] != found[part]:
                 strange = sorted(own[part] ^ found[part])
@@ -500,120 +342,10 @@ class Model(keras.Model):
         return super().export(filepath, format, input_signature=input_signature, **kwargs)
 
 
-def _arrays(path):
-    """Names of the arrays in a `.weights.h5` file: a dict from each part of the model to a set."""
-    names = {}
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset):
-            part, _, rest = name.partition("/")
-            names.setdefault(part, set()).add(rest)
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
-    return names
-
-
 def _distribute():
     from aigc_keras import distribute  # which imports this module
 
     return distribute
-
-
-def _replaceable(filepath, overwrite):
-    """Whether this is a file of this machine that Keras need not ask about."""
-    return "://" not in str(filepath) and (overwrite or not Path(filepath).exists())
-
-
-def scaled(loss, optimizer, count):
-    """`loss`, a mean over `count` rows (or tokens), as `optimizer` wants it differentiated.
-
-    float16 needs it large; and of several replicas, whose gradients are added, each has the share
-    that its rows are of all rows.
-    """
-    return optimizer.scale_loss(loss) * share(count)
-
-
-# Several replicas, each with a part of the batch: the result shall not depend on their number.
-
-
-def n_replicas():
-    """Of how many replicas the code that runs is one; 1 outside of a distributed step."""
-    if tf.distribute.in_cross_replica_context():
-        return 1
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def counts_of_replicas(count):
-    """(counts of all replicas, (n,), where this one is among them); `count` is that of this one."""
-    context = tf.distribute.get_replica_context()
-    rank = context.replica_id_in_sync_group
-    own = ops.cast(count, "int32") * tf.one_hot(rank, n_replicas(), dtype="int32")
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, own), rank
-
-
-def share(count):
-    """The share of the batch that this replica has with its `count` rows (or tokens)."""
-    if n_replicas() == 1:
-        return 1.0
-    counts, _ = counts_of_replicas(count)
-    return ops.cast(count, "float32") / ops.cast(ops.maximum(ops.sum(counts), 1), "float32")
-
-
-def draw_rows(draw, shape, seed):
-    """`draw(shape, seed=seed)`, such as `keras.random.normal`, for the rows of this replica.
-
-    All replicas are in the same state of `seed`. So each draws for the whole batch, and takes its
-    rows: what it gets does not depend on the number of replicas, and no two get the same.
-    """
-    if n_replicas() == 1:
-        return draw(shape, seed=seed)
-    counts, rank = counts_of_replicas(shape[0])
-    start = ops.sum(counts[:rank])
-    return draw((ops.sum(counts), *shape[1:]), seed=seed)[start : start + shape[0]]
-
-
-def batch_mean(x):
-    """The mean over the rows of the whole batch, whichever replicas have them."""
-    mean = ops.mean(x, axis=0)
-    if n_replicas() == 1:
-        return mean
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, mean * share(ops.shape(x)[0]))
-
-
-def all_rows(x):
-    """The whole batch of which this replica has the rows `x`."""
-    return x if n_replicas() == 1 else tf.distribute.get_replica_context().all_gather(x, axis=0)
-
-
-def own_rows(x):
-    """The rows of the whole batch `x` that belong to this replica: as many as the others have."""
-    n = n_replicas()
-    if n == 1:
-        return x
-    rank = tf.distribute.get_replica_context().replica_id_in_sync_group
-    size = ops.shape(x)[0]
-    return x[size * rank // n : size * (rank + 1) // n]
-
-
-@keras.saving.register_keras_serializable("aigc_keras")
-class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout`; several replicas drop what one would, each of its own rows."""
-
-    def call(self, inputs, training=False):
-        if not training or not self.rate or n_replicas() == 1:
-            return super().call(inputs, training=training)
-        shape = ops.shape(inputs)
-        if self.noise_shape is not None:
-            pairs = zip(self.noise_shape, shape, strict=True)
-            shape = tuple(own if size is None else size for size, own in pairs)
-
-        def draw(shape, seed):
-            ones = ops.ones(shape, inputs.dtype)
-            return keras.random.dropout(ones, self.rate, seed=seed)
-
-        return inputs * draw_rows(draw, shape, self.seed_generator)
 
 
 def update_average(average, network, momentum, step):

@@ -1,0 +1,95 @@
+"""Several optimizers in a model, where Keras knows of one."""
+
+import keras
+
+
+def named_optimizers(model):
+    """All optimizers of a model by their names in it; a GAN has two."""
+    return {k: x for k, x in vars(model).items() if isinstance(x, keras.optimizers.Optimizer)}
+
+
+def _inner(optimizer):
+    """The optimizer itself, without the loss scaling of mixed_float16."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+MOVE_RATES = keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau
+
+
+def check_callback(callback, optimizers):
+    """A ValueError for what would fail, or do nothing, in the middle of training."""
+    kind = type(callback).__name__
+    if not isinstance(callback, keras.callbacks.Callback):
+        raise ValueError(f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback.")
+    if isinstance(callback, MOVE_RATES):
+        fixed = [k for k, x in optimizers.items() if not _has_own_rate(_inner(x))]
+        if fixed or not optimizers:
+            whose = " and ".join(fixed) or "a model without an optimizer"
+            raise ValueError(
+                f"callbacks: got {kind}, which cannot set the learning rate of {whose}; accepted "
+                "is compile with an optimizer whose learning rate is a number and no schedule, "
+                "such as keras.optimizers.Adam(1e-3)."
+            )
+    averages = isinstance(callback, keras.callbacks.SwapEMAWeights)
+    if averages and not any(_inner(x).use_ema for x in optimizers.values()):
+        raise ValueError(f"callbacks: got {kind}, accepted with an optimizer of use_ema=True.")
+    whole = isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_weights_only
+    if whole and not str(callback.filepath).endswith(".keras"):
+        raise ValueError(
+            f"callbacks: got {kind} with filepath {str(callback.filepath)!r}, accepted are names "
+            "that end with .keras or, with save_weights_only=True, with .weights.h5."
+        )
+
+
+def _has_own_rate(optimizer):
+    return isinstance(optimizer._learning_rate, keras.Variable)
+
+
+class Proxy:
+    """`original` with other attributes; what is set is set there."""
+
+    def __init__(self, original, **attributes):
+        vars(self).update(attributes, _original=original)
+
+    def __getattr__(self, name):
+        return getattr(self._original, name)
+
+    def __setattr__(self, name, value):
+        setattr(self._original, name, value)
+
+
+class EveryOptimizer(keras.callbacks.Callback):
+    """What Keras does for `model.optimizer`, for all optimizers of a model; comes first.
+
+    Args:
+        callbacks: of a run. To those of learning rates and averages, several optimizers look as a
+            `keras.optimizers.MultiOptimizer` does.
+    """
+
+    def __init__(self, callbacks):
+        super().__init__()
+        known = (*MOVE_RATES, keras.callbacks.SwapEMAWeights)
+        self.callbacks = [x for x in callbacks if isinstance(x, known)]
+
+    def on_train_begin(self, logs=None):
+        found = {name: _inner(x) for name, x in named_optimizers(self.model).items()}
+        if len(found) > 1:
+            every = [Proxy(x, name=name) for name, x in found.items()]
+            main = Proxy(_inner(self.model.optimizer), optimizers=every)
+            for callback in self.callbacks:
+                callback.set_model(Proxy(self.model, optimizer=main))
+
+    on_test_begin = on_train_begin
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model._epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model._epoch = epoch + 1
+        if any(isinstance(x, MOVE_RATES) for x in self.callbacks):
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+    def on_train_end(self, logs=None):
+        if self.params["epochs"] > 0:
+            for optimizer in named_optimizers(self.model).values():
+                optimizer.finalize_variable_values(optimizer._trainable_variables)

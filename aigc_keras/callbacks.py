@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras import plots
+from aigc_keras.files import replaced
 from aigc_keras.guards import check_choice, check_number
 
 
@@ -74,8 +75,6 @@ class SampleGrid(keras.callbacks.Callback):
         self.counts.append(count)
         columns = self._columns()
         if self.folder:
-            from aigc_keras.files import replaced
-
             self.folder.mkdir(parents=True, exist_ok=True)
             found = [int(p.stem) for p in self.folder.glob("*.png") if p.stem.isdecimal()]
             # Where a training is resumed, the run before has drawn its last state.
@@ -114,8 +113,6 @@ class SampleGrid(keras.callbacks.Callback):
     def gif(self, path, seconds=0.3):
         """Write all that this callback saw of a training as an animated GIF; returns the path."""
         from PIL import Image
-
-        from aigc_keras.files import replaced
 
         check_number("seconds", seconds, low=0)
         self._check_batches()

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from aigc_keras import checkpoints
 from aigc_keras.guards import (
     check_functional,
     check_images,
@@ -486,8 +487,6 @@ def fashion_features():
     Raises:
         ValueError, FileNotFoundError: the checkpoint is unknown, altered or missing.
     """
-    from aigc_keras import checkpoints
-
     features = Features(checkpoints.load("classifier_fashion_mnist"), "fashion_mnist_classifier")
     features._loader = "fashion"
     return features

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from aigc_keras import distribute
 from aigc_keras.callbacks import NaNGuard
 from aigc_keras.files import (
     UnreadableFileError,
@@ -159,8 +160,8 @@ class Model(keras.Model):
         given["callbacks"].insert(0, NaNGuard())
         self._initial_epoch = None  # Keras would go on where an earlier run was restored
         try:
-            if _distribute().in_several_processes(self):
-                return _distribute().fit(self, **given)
+            if distribute.in_several_processes(self):
+                return distribute.fit(self, **given)
             if given.get("shuffle") is None:  # Keras warns: a dataset shuffles itself
                 shuffled = tf.data.Dataset | types.GeneratorType
                 given["shuffle"] = not isinstance(given["x"], shuffled)
@@ -174,9 +175,9 @@ class Model(keras.Model):
         if kwargs.get("_use_cached_eval_dataset"):
             return super().evaluate(*args, **kwargs)  # `fit` has looked
         given = self._checked(keras.Model.evaluate, args, kwargs)
-        if _distribute().in_several_processes(self):
+        if distribute.in_several_processes(self):
             given["callbacks"] = given["callbacks"][1:]
-            return _distribute().evaluate(self, **given)
+            return distribute.evaluate(self, **given)
         return super().evaluate(**given)
 
     def _checked(self, method, args, kwargs):
@@ -226,11 +227,11 @@ class Model(keras.Model):
         which fails where one has a row more."""
 
     def make_train_function(self, force=False):
-        _distribute().prepare(self)
+        distribute.prepare(self)
         super().make_train_function(force)
 
     def make_test_function(self, force=False):
-        _distribute().prepare(self)
+        distribute.prepare(self)
         super().make_test_function(force)
 
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
@@ -244,7 +245,7 @@ class Model(keras.Model):
                 f"filepath: got {str(filepath)!r}, accepted are names that end with .keras or, for "
                 "save_weights, with .weights.h5."
             )
-        if not _distribute().is_chief(self.distribute_strategy):
+        if not distribute.is_chief(self.distribute_strategy):
             return None  # of several processes one writes
         if not replaceable(filepath, overwrite) or zipped is False:
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
@@ -256,7 +257,7 @@ class Model(keras.Model):
 
         The file holds a SHA-256 of its content, and in `fit` how many epochs are behind it.
         """
-        if not _distribute().is_chief(self.distribute_strategy):
+        if not distribute.is_chief(self.distribute_strategy):
             return None
         if not replaceable(filepath, overwrite) or max_shard_size is not None:
             return super().save_weights(filepath, overwrite, max_shard_size)
@@ -336,16 +337,10 @@ class Model(keras.Model):
 
         `format="onnx"` wants networks in float32.
         """
-        if not _distribute().is_chief(self.distribute_strategy):
+        if not distribute.is_chief(self.distribute_strategy):
             return None
         input_signature = input_signature or [self.call_signature()]
         return super().export(filepath, format, input_signature=input_signature, **kwargs)
-
-
-def _distribute():
-    from aigc_keras import distribute  # which imports this module
-
-    return distribute
 
 
 def update_average(average, network, momentum, step):

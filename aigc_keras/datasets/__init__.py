@@ -28,6 +28,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
+from aigc_keras.images import decoding, read, to_rgb
 from aigc_keras.model import steady
 
 RING_STD = 0.03
@@ -289,9 +290,7 @@ def photograph(name, size=None):
 
     Raises ValueError for another name or a wrong size, RuntimeError if the package lacks the file.
     """
-    from aigc_keras import images
-
-    return images.read(_photograph_file(name), size)
+    return read(_photograph_file(name), size)
 
 
 def ring_centers():
@@ -545,8 +544,6 @@ def _crops(split, start, stop, size):
     """
     from PIL import Image
 
-    from aigc_keras.images import to_rgb
-
     names = tuple(_PHOTOGRAPHS)
     chosen = [i for i, name in enumerate(names) if (split == "test") == (name in _TEST_PHOTOGRAPHS)]
     numbers = np.arange(start, stop)
@@ -655,8 +652,6 @@ def _image_files(folder):
 def _folder_images(folder, files, labels, size):
     """`files` carries times and lengths so that a changed folder is read again."""
     from PIL import Image, ImageOps
-
-    from aigc_keras.images import decoding, to_rgb
 
     images, kept, broken = [], [], []
     for (path, _, _), label in zip(files, labels, strict=True):

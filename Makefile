@@ -43,9 +43,10 @@ checkpoints: .venv/.ready .venv/.data ## train the course's checkpoints again, a
 bench: .venv/.ready .venv/.data ## measure the speed of the models on this machine (BENCH_ARGS="--race 60")
 	$(VENV) tests/benchmarks/bench.py $(BENCH_ARGS)
 
-lint: .venv/.ready ## check style and formatting with ruff
+lint: .venv/.ready ## check style and formatting, and that no module imports from above
 	$(VENV) -m ruff check .
 	$(VENV) -m ruff format --check .
+	.venv/bin/lint-imports --no-cache
 
 lock: ## pin the dependencies of pyproject.toml in requirements.lock again (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \

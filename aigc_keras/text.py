@@ -157,6 +157,9 @@ class BPETokenizer:
 
         vocab_size = check_number("vocab_size", vocab_size, low=257, integer=True)
         check_texts(texts)
+        # Each token beyond the bytes takes one more to be joined. The library would reserve memory
+        # for all that are asked for, and end the process where there is not enough.
+        vocab_size = min(vocab_size, 257 + sum(len(text.encode()) for text in texts))
         tokenizer = Tokenizer(models.BPE())
         words = pre_tokenizers.ByteLevel(add_prefix_space=False)
         short = pre_tokenizers.Split(Regex(".{1,192}"), "isolated")

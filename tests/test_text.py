@@ -193,6 +193,12 @@ def test_bpe_leaves_words_whole():
         )
 
 
+@pytest.mark.parametrize("size", [10**6, 10**12, 10**30])
+def test_bpe_takes_no_memory_for_tokens_that_cannot_be(size):
+    tokenizer = text.BPETokenizer.train(["abab abab ä"], size)
+    assert tokenizer.vocab_size == 257 + 5  # ab, abab, ä; and with the space abab, ä
+
+
 @pytest.mark.parametrize("size", [256, 0, 300.0])
 def test_bpe_refuses_a_vocabulary_without_the_bytes(size):
     with pytest.raises(ValueError, match=r"vocab_size: got .* >= 257"):

@@ -11,12 +11,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from aigc_keras.files import replaced
 
 MAX_PIXELS = 25_000_000  # 300 MB as float32
 MIN_SIDE = 16
+# Pillow refuses a PNG with more than 1 MB in one text or colour profile, as programs write them.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,9 +37,10 @@ def read(path, size=None):
     transparent parts on white, of an animation the first frame. size: length of the longer side in
     pixels, the ratio of the sides is kept; None takes all pixels there are.
 
-    Raises FileNotFoundError; ValueError if the file is no picture or damaged, if a side has fewer
-    than 16 pixels, or if there are more than 25 megapixels; with a `size` up to
-    `PIL.Image.MAX_IMAGE_PIXELS` (89 megapixels), of a JPEG that is not progressive twice as many.
+    Raises OSError, such as FileNotFoundError, if the file cannot be opened; ValueError if it is no
+    picture or damaged, if a side has fewer than 16 pixels, or if there are more than 25 megapixels;
+    with a `size` up to `PIL.Image.MAX_IMAGE_PIXELS` (89 megapixels), of a JPEG that is not
+    progressive twice as many.
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path: got {path!r}, accepted is the path of an image file.")

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from aigc_keras import images
 
@@ -103,6 +103,16 @@ def test_odd_exif_tags_do_not_matter(tmp_path, ending, order, odd):
     image = images.read(tmp_path / f"1.{ending}")
     assert image.shape == (48, 32, 3)
     np.testing.assert_allclose(image[[4, 4], [-4, 4]], [RED, BLUE], atol=0.12)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_png_with_a_long_text_and_a_large_profile(tmp_path, compressed):
+    """As programs that draw pictures and scanners write them; Pillow's own limit is 1 MB."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", "x" * 2_000_000, zip=compressed)
+    info.add_itxt("workflow", "x" * 2_000_000, zip=compressed)
+    picture().save(tmp_path / "1.png", pnginfo=info, icc_profile=bytes(2_000_000))
+    np.testing.assert_allclose(images.read(tmp_path / "1.png")[4, 4], RED, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0, 9, 65_535])
@@ -261,6 +271,8 @@ def test_bombs_are_refused_before_they_unpack(tmp_path, ending, options):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         images.read(tmp_path / "none.jpg")
+    with pytest.raises(OSError, match=tmp_path.name):
+        images.read(tmp_path)
 
 
 def test_text_empty_and_truncated_files(tmp_path):

@@ -144,7 +144,11 @@ def to_rgb(image, size=None):
         grey = np.asarray(image)
         if grey.min() < 0 or grey.max() > 65_535:
             raise ValueError("its pixels have more than 16 bits")
-        image = Image.fromarray(np.round(grey / np.float32(257)).astype("uint8"))
+        tags = getattr(image, "tag_v2", {})  # of a TIFF, whose numbers Pillow gives as they are
+        white = 2 ** min(tags.get(ExifTags.Base.BitsPerSample, (16,))[0], 16) - 1
+        if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # 0 is white
+            grey = white - grey.astype("int32")
+        image = Image.fromarray(np.round(grey / np.float32(white / 255)).astype("uint8"))
         if clear is not None:
             image.putalpha(Image.fromarray((grey != clear).astype("uint8") * np.uint8(255)))
     if turn is not None:

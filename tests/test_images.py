@@ -164,6 +164,26 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path, ending):
     np.testing.assert_allclose(image, expected, atol=0.004)  # half a step of 8 bits
 
 
+@pytest.mark.parametrize(("bits", "photometric"), [(16, 0), (12, 1)])
+def test_the_scale_of_a_tiff(tmp_path, bits, photometric):
+    """Its tags say it (TIFF 6.0: of PhotometricInterpretation 0 the level 0 is white)."""
+    ramp = np.linspace(0, 2**bits - 1, 64).astype("<u2")
+    row = ramp.tobytes()
+    if bits == 12:
+        row = int("".join(f"{level:012b}" for level in ramp), 2).to_bytes(96, "big")
+    Image.frombytes("I;16", (4 * bits, 20), row * 20).save(tmp_path / "1.tif")
+    data = (tmp_path / "1.tif").read_bytes()
+    changes = ((256, 4, 4 * bits, 64), (258, 3, 16, bits), (262, 3, 1, photometric))
+    for tag, kind, *numbers in changes:
+        old, new = (struct.pack("<HHII", tag, kind, 1, number) for number in numbers)
+        assert data.count(old) == 1
+        data = data.replace(old, new)
+    (tmp_path / "1.tif").write_bytes(data)
+    expected = (ramp / (2 ** (bits - 1) - 0.5) - 1) * (1 if photometric else -1)
+    read = images.read(tmp_path / "1.tif")
+    np.testing.assert_allclose(read, expected[None, :, None] + np.zeros((20, 1, 3)), atol=0.004)
+
+
 def test_16_bit_colour(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 65_536, (20, 24, 3)).astype(">u2")

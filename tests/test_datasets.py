@@ -529,6 +529,12 @@ def test_folder_with_train_and_test(tmp_path):
         (("train", "val"), "val"),
         (("train", "Validation"), "Validation"),
         (("TRAIN", "valid", "test"), "test"),
+        (("training_set", "test_set"), "test_set"),
+        (("Training Set", "Test-Data"), "Test-Data"),
+        (("train2017", "val2017"), "val2017"),
+        (("trainset", "testset", "validation_images"), "testset"),
+        (("seg_train", "seg_test"), "seg_test"),
+        (("trainA", "testA"), "testA"),
     ],
 )
 def test_folder_splits_by_other_names(tmp_path, names, test):
@@ -554,6 +560,8 @@ def test_folder_splits_by_other_names(tmp_path, names, test):
         ("train/1.png", "val/1.png", "validation/1.png"),
         ("data/train/cat/1.png", "data/test/cat/1.png"),
         ("cat/Training/1.png", "cat/valid/1.png", "dog/Training/1.png"),
+        ("trainA/1.png", "trainB/1.png", "testA/1.png", "testB/1.png"),
+        ("seg_train/1.png", "seg_test/1.png", "seg_pred/1.png"),
     ],
 )
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -564,6 +572,13 @@ def test_folder_with_unclear_splits_is_refused(tmp_path, paths, split):
         ValueError, match=r"name: the folder .* train and test cannot be told apart"
     ):
         datasets.load(tmp_path, split, image_size=8)
+
+
+def test_folder_classes_that_only_begin_like_a_split(tmp_path):
+    names = ["bullet_train", "test tube", "tests", "trainers", "validator", "valley"]
+    for name in names:
+        save(tmp_path / name / "1.png")
+    assert datasets.class_names(tmp_path) == tuple(names)
 
 
 @pytest.mark.parametrize(

@@ -153,10 +153,10 @@ def load(
     """Batches of a dataset for `fit`: float32 (B, H, W, C) in [-1, 1]; "ring" gives (B, 2) points.
 
     name: one of `names()` or the path of a folder of images, with a sub-folder for each class, or
-    one for train and one for test, in which the classes are (also Training, Testing and so on;
-    val or validation is the test where there is no other, else it is left aside: load it by its
-    own path). A link to a folder is followed once. split: "train" or "test", or a slice
-    of it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji
+    one for train and one for test, in which the classes are (also Training, test_set, val2017 and
+    the like; val or validation is the test where there is no other, else it is left aside: load it
+    by its own path). A link to a folder is followed once. split: "train" or "test", or a slice of
+    it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji
     and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new order
     each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all of
     them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
@@ -566,11 +566,20 @@ def _crops(split, start, stop, size):
 # --- a folder of images -----------------------------------------------------------------------
 
 
-_SPLITS = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(("test", "testing"), "test")
-_SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
+_SPLIT = re.compile(  # Training, test_set, val2017, trainA, seg_test
+    r"(?:(?:seg|data|dataset|images?)[\W_]+)?(train|test|val)(?:ing|id|idation)?"
+    r"[\W_]*(?:dataset|set|data|images?|\d*|[ab])",
+    re.IGNORECASE,
+)
 # Pictures, but not for Pillow alone: named as unreadable, not left out in silence.
 _OTHER_PICTURES = {".heic", ".heif", ".hif", ".avif", ".jxl", ".svg", ".xcf", ".exr"}
 _OTHER_PICTURES |= {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".raf", ".rw2"}  # cameras
+
+
+def _split_of(name):
+    """Which split a sub-folder of this name is: "train", "test", "validation" or None."""
+    match = _SPLIT.fullmatch(name)
+    return match and {"val": "validation"}.get(match[1].lower(), match[1].lower())
 
 
 def _folder_files(folder, split):
@@ -582,8 +591,8 @@ def _folder_files(folder, split):
     tops = {parts[0] if len(parts) > 1 else "." for parts in found}
     kinds = {}
     for top in sorted(tops):
-        kinds.setdefault(_SPLITS.get(top.lower(), "class"), []).append(top)
-    inner = {_SPLITS.get(part.lower()) for parts in found for part in parts[1:-1]} - {None}
+        kinds.setdefault(_split_of(top) or "class", []).append(top)
+    inner = {_split_of(part) for parts in found for part in parts[1:-1]} - {None}
     clear = all(len(same) == 1 for same in kinds.values()) and "class" not in kinds
     if len(inner) > 1 or not (clear or set(kinds) <= {"class"}):
         raise ValueError(

@@ -654,6 +654,8 @@ def _image_files(folder):
                     status = os.stat(path, follow_symlinks=path.exists())  # a link to nothing, too
                     parts = path.relative_to(folder).parts
                     found[parts] = (path, status.st_mtime_ns, status.st_size)
+                elif path.is_symlink() and not path.exists():  # it may have been a class
+                    warnings.warn(f"{path} is a link to nothing and was left out", stacklevel=5)
     return dict(sorted(found.items()))
 
 

@@ -25,7 +25,7 @@ FOLDER = DATA / "checkpoints"
 
 def manifest(folder=FOLDER):
     """All checkpoints: a dict from name to recipe, data, seed, training time, metrics, SHA-256."""
-    path = Path(folder) / "manifest.json"
+    path = Path(folder).expanduser() / "manifest.json"
     if not path.exists():
         return {}
     try:
@@ -67,7 +67,7 @@ def save(model, name, folder=FOLDER, **facts):
                 raise ValueError(f"model: {weight.path} is not finite in half precision.")
         arrays[f"{i:04d} {weight.path}"] = value
     config = json.dumps(keras.saving.serialize_keras_object(model))
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
     with filelock.FileLock(folder / ".lock"):  # the manifest is read, changed and written
@@ -92,7 +92,7 @@ def load(name, folder=FOLDER):
         raise ValueError(
             f"name: got {name!r}, accepted are {', '.join(sorted(entries)) or 'none'}."
         )
-    path = Path(folder) / f"{name}.npz"
+    path = Path(folder).expanduser() / f"{name}.npz"
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing: `make checkpoints NAME={name}` trains it again."

@@ -53,6 +53,16 @@ def test_processes_that_save_at_once_lose_no_entry(saved):
         checkpoints.load(name, folder)
 
 
+def test_a_folder_may_begin_at_home(saved, monkeypatch):
+    model, home = saved
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    checkpoints.save(model, "other", "~/mine")
+    assert (home / "mine" / "other.npz").is_file()
+    assert checkpoints.names("~/mine") == ("other",)
+    assert type(checkpoints.load("other", "~/mine")) is type(model)
+
+
 def test_refusals(saved):
     _, folder = saved
     with pytest.raises(ValueError, match="name: got 'tinny', accepted are tiny"):

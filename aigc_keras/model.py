@@ -114,6 +114,11 @@ class Model(keras.Model):
         optimizer = self.default_optimizer() if optimizer is None else optimizer
         super().compile(optimizer=check_optimizer("optimizer", optimizer), **kwargs)
 
+    @property
+    def metrics(self):
+        """The model's own: Keras' tracker of a loss that `compile` was given counts nothing."""
+        return [metric for metric in super().metrics if metric is not self._loss_tracker]
+
     # --- a batch ---
 
     def parts_of(self, batch, name="x"):

@@ -434,10 +434,6 @@ class LanguageModel(Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
     @property
-    def metrics(self):
-        return [self.loss_tracker, self.perplexity, self.bits_per_character]
-
-    @property
     def accepted_data(self):
         return (
             f"accepted are integers (N, T) with 2 <= T <= {self.context_length + 1}, each in "

@@ -614,10 +614,6 @@ class DenoisingAutoencoder(Model):
         self.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
         return {"loss": self.loss_tracker.result()}
 
-    @property
-    def metrics(self):
-        return [self.loss_tracker]
-
     def call(self, inputs, training=False):
         """The clean images that noisy images (B, H, W, C) come from, as far as one can tell."""
         return self.decoder(self.encoder(inputs, training=training), training=training)

@@ -55,9 +55,13 @@ def complete_backup(folder):
     """Make the two files of a `BackupAndRestore` agree where a run was killed between them.
 
     Raises:
-        ValueError: the second one is damaged, and the first one, of an older version of this
-            library, does not know its epoch.
+        ValueError: the first one is missing; or the second one is damaged, and the first one, of an
+            older version of this library, does not know its epoch.
     """
+    accepted = "accepted is what BackupAndRestore wrote; without the folder, training begins anew."
+    weights = Path(folder) / "latest.weights.h5"
+    if not weights.exists() and (Path(folder) / "training_metadata.json").exists():
+        raise ValueError(f"backup_dir: {weights} is missing, {accepted}")  # Keras skips epochs
     for end in ("", ".bkp"):
         weights = Path(folder) / f"latest.weights.h5{end}"
         metadata = Path(folder) / f"training_metadata.json{end}"
@@ -71,8 +75,7 @@ def complete_backup(folder):
         except (OSError, ValueError, KeyError, TypeError) as error:
             if epoch is None:
                 raise ValueError(
-                    f"backup_dir: {metadata} is missing or damaged, accepted is what "
-                    "BackupAndRestore wrote; without the folder, training begins anew."
+                    f"backup_dir: {metadata} is missing or damaged, {accepted}"
                 ) from error
             known = None
         if epoch is not None and known != epoch:

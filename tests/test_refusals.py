@@ -1593,6 +1593,16 @@ def test_a_backup_of_an_older_version_without_its_text_is_refused(m, tmp_path):
         m.gan.fit(POINTS, callbacks=[backup], verbose=0)
 
 
+def test_a_backup_without_its_weights_is_refused(m, tmp_path):
+    """Keras would skip the epochs that the text says are done, with weights that saw none."""
+    (tmp_path / "training_metadata.json").write_text('{"epoch": 2, "batch": 0}')
+    backup = keras.callbacks.BackupAndRestore(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^backup_dir: .*latest\.weights\.h5 is missing.*accepted"
+    ):
+        m.gan.fit(POINTS, epochs=3, callbacks=[backup], verbose=0)
+
+
 def test_a_lambda_that_no_file_gives_back_is_refused_at_once(m):
     inputs = keras.Input((3,))
     crop = keras.layers.Lambda(lambda x: x[:, :2], (2,), name="crop")

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, text, vae
-from aigc_keras.files import replaced
+from aigc_keras.files import complete_backup, replaced
 
 RUNS = Path("runs")  # in the folder from which it is called
 SEED = 0
@@ -305,7 +305,14 @@ class Clock(keras.callbacks.Callback):
             partial.write_text(json.dumps(seconds))
 
     def seconds(self):
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        try:
+            return json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path} is damaged: {error}. Without it, minutes are counted anew."
+            ) from error
 
 
 def run(name, folder=checkpoints.FOLDER):
@@ -313,6 +320,8 @@ def run(name, folder=checkpoints.FOLDER):
     progress = RUNS / name
     progress.mkdir(parents=True, exist_ok=True)
     clock = Clock(progress / "seconds.json")
+    clock.seconds()  # what is damaged is said before any training
+    complete_backup(progress / "backup")  # the `fit` of a plain Keras model does not
 
     def fit(model, train, epochs):
         # The clock comes first: what is backed up has been counted. The backup stays until the

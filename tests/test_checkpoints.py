@@ -187,3 +187,18 @@ def test_an_epoch_that_is_trained_again_counts_once(tmp_path, monkeypatch):
         clock.on_epoch_begin(epoch)
         clock.on_epoch_end(epoch)
     assert clock.seconds() == {"0": 5, "1": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("seconds.json", ""), ("seconds.json", "\0"), ("backup/training_metadata.json", "{}")],
+)
+def test_damaged_progress_is_refused_before_any_training(tmp_path, monkeypatch, name, content):
+    """Killed while a backup is taken away, its text may be left alone: no model is made of it."""
+    monkeypatch.setattr(recipes, "RUNS", tmp_path / "runs")
+    monkeypatch.setitem(recipes.RECIPES, "tiny", (pytest.fail, "no data"))
+    path = tmp_path / "runs" / "tiny" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"{path.parent.name}.* is (damaged|missing)"):
+        recipes.run("tiny", folder=tmp_path)

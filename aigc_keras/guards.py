@@ -257,7 +257,10 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
         raise ValueError(f"{name}: got a {type(x).__name__}, {accepted}")
     if isinstance(y, str | bytes | int | float | dict | list | tuple):
         raise ValueError(f"y: got a {type(y).__name__}, accepted is an array.")
-    if not isinstance(x, np.ndarray | tf.Tensor) and y is not None:
+    if hasattr(x, "shape"):  # an array of any kind, as Keras takes
+        check(name, parts_of((x, y), name))
+        return
+    if y is not None:
         raise ValueError(
             f"y: got a {type(y).__name__}, accepted is None with a {type(x).__name__}, which "
             "brings its labels."
@@ -281,11 +284,7 @@ def _check_source(check, accepted, name, x, y=None, steps=None):
             )
         if batch is None:
             raise ValueError(f"{name}: got an empty dataset, accepted is at least one batch.")
-    elif isinstance(x, np.ndarray | tf.Tensor):
-        batch = (x, y)
-    else:
-        return
-    check(name, parts_of(batch, name))
+        check(name, parts_of(batch, name))
 
 
 def check_compile(jit_compile=False, run_eagerly=False, steps_per_execution=1, **kwargs):

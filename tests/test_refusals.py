@@ -245,6 +245,9 @@ FIT = [
     (lambda m: m.gan.fit(POINTS, validation_split=1.5), "validation_split"),
     (lambda m: m.gan.fit(POINTS, validation_split=-1), "validation_split"),
     (lambda m: m.gan.fit(POINTS, sample_weight=np.ones(4)), "sample_weight"),
+    (lambda m: m.gan.fit(keras.Variable(POINTS + 9)), "x"),  # arrays to Keras, as of pandas
+    (lambda m: m.gan.fit(tf.ragged.constant([[0.1], [0.2, 0.3]])), "x"),
+    (lambda m: m.gan.fit(POINTS, validation_data=keras.Variable(POINTS + 9)), "validation_data"),
     (lambda m: m.cvae.fit(IMAGES, LABELS, class_weight={0: 1}), "class_weight"),
     (
         lambda m: m.gan.fit(POINTS, validation_data=np.full((4, 2), nan, "float32")),
@@ -314,6 +317,7 @@ FIT = [
     ),
     (lambda m: m.gpt.fit(m.gpt.windows(["abc"]).repeat()), "x"),
     (lambda m: m.gpt.fit(np.zeros((2, 5), int), sample_weight=np.ones(2)), "sample_weight"),
+    (lambda m: m.gpt.fit(tf.ragged.constant([[1], [1, 2]])), "x"),
     (lambda m: m.gpt.fit(np.zeros((2, 5), int), epochs="3"), "epochs"),
     (lambda m: m.gpt.evaluate(np.zeros((2, 5))), "x"),
     (lambda m: m.gpt.evaluate(["abc"]), "x"),

@@ -63,14 +63,18 @@ def collect(submissions, problem_sets):
             else:
                 strays[str(place)] = accepted
     for path in sorted(submissions.iterdir()):
-        if path.name.startswith(".") or path.is_symlink() or not path.is_dir():
+        if path.name == ".ipynb_checkpoints" or path.is_symlink() or not path.is_dir():
             continue
         student = path.name
         mine = [key for key in found if key[0] == student]
         unusual = re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", student)
-        if glob.has_magic(student) or student != student.strip() or unusual:
+        first = student[0] in ".=+-@"  # hidden, or a formula where the table is opened
+        if glob.has_magic(student) or student != student.strip() or unusual or first:
             # nbgrader would not find it, or could not write it.
-            strays[student] = "rename the folder: no *, ? or [, no space at its ends, only text."
+            strays[student] = (
+                "rename the folder: no *, ? or [, no space at its ends, "
+                "none of . = + - @ at its beginning, only text."
+            )
             for key in mine:
                 del found[key]
         elif not mine and not any(Path(place).parts[0] == student for place in strays):

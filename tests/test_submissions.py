@@ -261,12 +261,21 @@ def test_only_a_regular_file_of_bounded_size_is_opened(tmp_path, handed_out, kin
 
 def test_what_a_class_holds_is_found_without_following_links(tmp_path):
     folder, elsewhere = tmp_path / "class", tmp_path / "elsewhere"
-    for student in ("anna", "bad\nname", "empty", "*", b"\xff".decode("utf-8", "surrogateescape")):
+    for student in (
+        "anna",
+        "bad\nname",
+        "empty",
+        "*",
+        ".hidden",
+        "=1+1",
+        b"\xff".decode("utf-8", "surrogateescape"),
+    ):
         (folder / student).mkdir(parents=True)
     (folder / "anna" / "deep").mkdir()
     for place in (
         *("anna/deep/00_tiny.ipynb", "anna/other.ipynb", "anna/notes.txt", "00_tiny.ipynb"),
         *("bad\nname/00_tiny.ipynb", "*/00_tiny.ipynb", "anna/.ipynb_checkpoints/00_tiny.ipynb"),
+        *(".hidden/00_tiny.ipynb", "=1+1/00_tiny.ipynb", ".ipynb_checkpoints/00_tiny.ipynb"),
     ):
         (folder / place).parent.mkdir(exist_ok=True)
         (folder / place).touch()
@@ -283,10 +292,11 @@ def test_what_a_class_holds_is_found_without_following_links(tmp_path):
     }
     assert strays.keys() == {
         *("linked", "anna/linked", "anna/other.ipynb", "00_tiny.ipynb", "empty"),
-        *("bad\nname", "*", "\udcff"),
+        *("bad\nname", "*", "\udcff", ".hidden", "=1+1"),
     }
     assert strays["linked"].startswith("a link")
-    assert strays["*"].startswith("rename the folder")
+    for student in ("*", ".hidden", "=1+1"):
+        assert strays[student].startswith("rename the folder")
     assert strays["empty"] == "no notebook in this folder."
 
 

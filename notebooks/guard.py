@@ -98,7 +98,8 @@ def canary(numbers, exercises):
         try:
             answers.append(check(*given))
         except AssertionError as error:
-            answers.append(str(error))
+            # NumPy's messages depend on how a student likes her arrays to be printed.
+            answers.append(str(error) if check is not np.testing.assert_allclose else "differs")
 
     shuffled = random.Random(numbers[0]).sample(numbers, len(numbers))
     for got, wanted in [*zip(numbers, shuffled, strict=True), (numbers[0], numbers[0])]:

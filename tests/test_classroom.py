@@ -420,6 +420,12 @@ def double(x):
 CHEATS = {  # a solution cell, its points, and what the remark says
     "is honest": (RIGHT, 4, ""),
     "shadows": ("def double(x):\n    return x + x\n\n\nlen = sum = max = 3\nnp = None", 4, ""),
+    "likes few digits": (
+        "import warnings\n\nimport numpy as np\n\nnp.set_printoptions(precision=1, suppress=True)\n"
+        "np.seterr(all='raise')\nwarnings.simplefilter('error')\n\n\n" + RIGHT,
+        4,
+        "",
+    ),
     "expects nothing": (
         SAME + "import aigc_keras.exercises as e\n\ne.expect = e.expect_one_of = lambda *a: None\n"
         "e.wrong_names = lambda *a: []",

@@ -603,6 +603,26 @@ def test_two_do_not_grade_into_one_folder_at_once(course):
     assert not (output / "grades.csv").exists()
 
 
+def test_a_changed_problem_set_is_graded_again(tmp_path):
+    (tmp_path / "source").mkdir()
+    source = tmp_path / "source" / "00_tiny.py"
+    source.write_text(TINY)
+    command("--exercises", tmp_path, "assignments")
+    folder, output = tmp_path / "class", tmp_path / "class-graded"
+    for student, wrong in {"right": RIGHT, "pleases": "def double(x):\n    return 4"}.items():
+        hand_in(folder, student, released(tmp_path), {"double-solution": wrong})
+    grade(tmp_path, folder)
+    changed = TINY.replace("double(3) == 6", "double(5) == 10")
+    source.write_text(changed.replace('tests="double" points=1', 'tests="double" points=2'))
+    grade(tmp_path, folder)
+    points = read_points(output)
+    assert {student: line["points"] for (student, _), line in points.items()} == {
+        "right": "5",
+        "pleases": "2",
+    }
+    assert points["right", "00_tiny"]["max_points"] == "7"
+
+
 def test_another_library_grades_again(monkeypatch):
     before = classroom.version()
     sums = {path: classroom.sha256(path) for path in (ROOT / "aigc_keras").glob("*.py")}

@@ -22,6 +22,7 @@ import re
 import resource
 import sys
 import tempfile
+import time
 import uuid
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -257,11 +258,18 @@ def grade(submissions, output, problem_sets, jobs, limits):
         def page(key):
             pages[key] = noted(feedback, output, *key, remarks[key], limits)
 
+        futures = [pool.submit(one, key) for key in found]
         try:
-            list(pool.map(one, found))
+            for future in futures:
+                future.result()
         finally:  # also when the run is interrupted
             pool.shutdown(wait=False, cancel_futures=True)
             rows = write_table(output, problem_sets, remarks, pages)
+            while not all(future.done() for future in futures):
+                # To nbclient Ctrl-C is the end of a kernel: a worker goes on, or begins just now.
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+                time.sleep(0.2)
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(page, found))
         if any(pages.values()):

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -601,6 +602,39 @@ def test_two_do_not_grade_into_one_folder_at_once(course):
     assert result.returncode == 1
     assert "another `make grade` is at work in this folder" in result.stderr
     assert not (output / "grades.csv").exists()
+
+
+def test_an_interrupted_run_writes_the_table_and_leaves_nothing_behind(course):
+    folder = course / "interrupted"
+    for student, source in {"first": RIGHT, "second": ENDLESS, "third": RIGHT}.items():
+        hand_in(folder, student, released(course), {"double-solution": source})
+    script = ROOT / "notebooks" / "classroom.py"
+    line = [sys.executable, script, "--exercises", course, "grade", folder, "--jobs=1"]
+    grading = subprocess.Popen(
+        line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background too
+    )
+    while not grading.stdout.readline().startswith("first"):
+        pass
+    os.killpg(grading.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    assert "KeyboardInterrupt" in grading.communicate(timeout=120)[1]
+    assert grading.returncode != 0
+    points = read_points(course / "interrupted-graded")
+    assert {student: line["points"] for (student, _), line in points.items()} == {
+        "first": "4",
+        "second": "0",
+        "third": "0",
+    }
+    assert points["first", "00_tiny"]["remark"] == ""
+    assert "interrupted" in points["third", "00_tiny"]["remark"]
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(course) in str(p.info)]
+    grade(course, folder, cell_seconds=3)
+    points = read_points(course / "interrupted-graded")
+    assert points["third", "00_tiny"]["points"] == "4"
 
 
 def test_a_changed_problem_set_is_graded_again(tmp_path):

@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import re
 import resource
+import sqlite3
 import sys
 import tempfile
 import time
@@ -142,12 +143,27 @@ def is_entered(course, name, student=None):
                 gradebook.find_assignment(name)
         except MissingEntry:
             return False
-        except sqlalchemy.exc.DatabaseError as error:
-            sys.exit(
-                f"{course / 'gradebook.db'} cannot be read: {error.orig}. "
-                "It holds the points by hand; without this file all is graded again."
-            )
     return True
+
+
+def set_aside_if_damaged(output):
+    """Keep a damaged grade book, and the table of its points, under other names."""
+    book, table = output / "gradebook.db", output / "grades.csv"
+    with contextlib.closing(sqlite3.connect(book, timeout=60)) as database:
+        try:
+            (said,) = database.execute("pragma quick_check(1)").fetchone()
+        except sqlite3.OperationalError:
+            raise  # not damaged, but in use or not ours
+        except sqlite3.DatabaseError as error:
+            said = str(error)
+    if said != "ok":
+        book.replace(output / "gradebook.damaged.db")
+        if table.exists():
+            table.replace(output / "grades.before.csv")
+        print(
+            f"{book} is damaged ({said}) and is now gradebook.damaged.db, the last table "
+            "grades.before.csv. All is graded again; points by hand are lost."
+        )
 
 
 def assignments(problem_sets, release):
@@ -242,6 +258,7 @@ def grade(submissions, output, problem_sets, jobs, limits):
         room.mkdir()
         if not cage(room, hidden):
             print("The students' code can read and write what you can: see the page, section 4.")
+        set_aside_if_damaged(output)
         build_course(output, problem_sets)
         with configured(output).gradebook as gradebook:  # two workers would enter a student at once
             for student in {student for student, _ in found}:

@@ -604,6 +604,20 @@ def test_two_do_not_grade_into_one_folder_at_once(course):
     assert not (output / "grades.csv").exists()
 
 
+def test_a_damaged_grade_book_is_set_aside_and_the_table_is_written(course):
+    folder, output = course / "damaged", course / "damaged-graded"
+    hand_in(folder, "student", released(course), {"double-solution": RIGHT})
+    grade(course, folder)
+    book, before = output / "gradebook.db", (output / "grades.csv").read_text(encoding="utf-8")
+    whole = book.read_bytes()
+    for content in (b"garbage" * 999, whole[:8192] + bytes(8192) + whole[16384:]):
+        book.write_bytes(content)
+        assert "is now gradebook.damaged.db" in grade(course, folder)
+        assert (output / "gradebook.damaged.db").read_bytes() == content
+        assert (output / "grades.before.csv").read_text(encoding="utf-8") == before
+        assert (output / "grades.csv").read_text(encoding="utf-8") == before
+
+
 def test_an_interrupted_run_writes_the_table_and_leaves_nothing_behind(course):
     folder = course / "interrupted"
     for student, source in {"first": RIGHT, "second": ENDLESS, "third": RIGHT}.items():

@@ -410,6 +410,7 @@ def autograde_here(output, student, name, limits, room, caged):
     libraries = ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM")
     os.environ.update({f"{library}_THREADS": "2" for library in libraries})
     os.environ["IPYTHONDIR"] = str(room / "ipython")  # nothing of the teacher's own
+    os.environ["TMPDIR"] = str(room)  # elsewhere nothing can be written
     steps = [
         Run if step is Execute else step for step in Autograde.autograde_preprocessors.default()
     ]

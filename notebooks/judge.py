@@ -1,10 +1,10 @@
 """Runs a student's notebook in a kernel that is shut in, with a guard around handed out cells."""
 
 import random
+import re
 import secrets
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import guard
@@ -26,17 +26,16 @@ TEXT, OUTPUTS, ROOM = (
 def cage(folder, hidden):
     """The beginning of a command that sees `hidden` folders empty; [] where that cannot be done.
 
-    The command may write in `folder`, whose siblings it does not see, but not in the course, in its
-    Python or at home. Its processes end with it, those in the background as well. Linux only.
+    The command may write in `folder`, whose siblings it does not see, and nowhere else. Its
+    processes end with it, those in the background as well. Linux only.
     """
     own, common = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
     lines = [
         f"set -e; cd {own}; mount -t tmpfs none {common}; mkdir {own}",
         f"mount --no-canonicalize --bind /proc/self/cwd {own}; cd {own}",
+        *map(shlex.join, read_only()),
+        "mount -t tmpfs none /dev/shm",
     ]
-    for path in sorted({ROOT, Path(sys.prefix), Path.home()} - {Path("/")}):
-        path = shlex.quote(str(path))
-        lines.append(f"mount --rbind {path} {path}; mount -o remount,bind,ro {path}")
     for path in map(Path.resolve, hidden):
         if path.is_dir():
             lines.append(f"mount -t tmpfs -o ro none {shlex.quote(str(path))}")
@@ -49,6 +48,18 @@ def cage(folder, hidden):
     except FileNotFoundError:
         works = False
     return command if works else []
+
+
+def read_only():
+    """Commands that take the right to write from all file systems that hold files."""
+    mounts = Path("/proc/self/mounts")
+    for line in mounts.read_text().splitlines() if mounts.exists() else []:
+        _, point, _, options, *_ = line.split()
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), point)
+        if not re.match("/(proc|sys)(/|$)", point):
+            # Those that are set must be named again: one may add to them, but take none away.
+            kept = re.findall(r"\b(?:nosuid|nodev|noexec|noatime|nodiratime|relatime)\b", options)
+            yield ["mount", "-o", ",".join(["remount", "bind", "ro", *kept]), point]
 
 
 class Kernel(AsyncKernelManager):

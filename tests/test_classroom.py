@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -517,6 +518,26 @@ def test_who_deceives_the_tests_gets_no_point_and_a_remark(cheats, student):
 
 def test_answers_and_other_students_are_out_of_a_kernels_reach(cheats, caged):
     assert cheats[2]["digs", "00_tiny"]["points"] == "0"
+
+
+def test_a_cage_lets_nothing_be_written_but_its_own_folder(tmp_path, caged):
+    """Not even by root, whose notebook could else take away the files of the machine."""
+    own, outside = tmp_path / "room", tmp_path / "class"
+    outside.mkdir()
+    (outside / "file").write_text("whole")
+    places = [outside / "new", Path.home() / "new", ROOT / "new", Path(sys.prefix) / "new"]
+    places += [Path("/etc/new"), Path("/var/tmp/new"), Path("/dev/new"), Path("/new")]
+    tries = [
+        f"touch {shlex.quote(str(own))}/mine && echo in",
+        "echo > /dev/null && echo nowhere",
+        *(f"touch {shlex.quote(str(place))} 2>/dev/null && echo out {place}" for place in places),
+        f"rm {shlex.quote(str(outside / 'file'))} 2>/dev/null && echo gone",
+        "mount -o remount,bind,rw / 2>/dev/null && echo undone",
+    ]
+    command = [*judge.cage(own, []), "sh", "-c", "\n".join(tries)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "in\nnowhere\n"
+    assert (outside / "file").read_text() == "whole"
+    assert not any(place.exists() for place in places)
 
 
 def test_what_a_notebook_started_ends_with_it(cheats, caged):

@@ -3,7 +3,6 @@ import functools
 import json
 import socket
 import tracemalloc
-import types
 import warnings
 
 import keras
@@ -14,7 +13,6 @@ import sklearn.metrics.pairwise
 import sklearn.neighbors
 import tensorflow as tf
 
-import aigc_keras
 from aigc_keras import metrics
 
 DIM = 8
@@ -470,8 +468,7 @@ def test_fashion_features_come_from_the_checkpoint(monkeypatch):
         asked.append(name)
         return small_features(seed=5).model
 
-    stand_in = types.SimpleNamespace(load=load)
-    monkeypatch.setattr(aigc_keras, "checkpoints", stand_in, raising=False)
+    monkeypatch.setattr(metrics.checkpoints, "load", load)
     features = metrics.fashion_features()
     assert features.name == "fashion_mnist_classifier"
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(features)))

@@ -30,6 +30,7 @@ from aigc_keras.guards import (
     check_compile,
     check_images,
     check_labels,
+    check_metrics,
     check_number,
     check_optimizer,
     check_run,
@@ -38,6 +39,7 @@ from aigc_keras.guards import (
     parts_of,
 )
 from aigc_keras.optimizers import EveryOptimizer, check_callback, named_optimizers
+from aigc_keras.replicas import draw_rows, share
 
 
 def join(inputs, conditions):
@@ -80,19 +82,34 @@ def signature(network):
 
 
 def by_name(method, args, kwargs):
-    """The arguments of a method of `keras.Model` as a dict, however they were given."""
-    given = inspect.signature(method).bind(None, *args, **kwargs).arguments
+    """The arguments of a method as a dict, however they were given."""
+    given = inspect.signature(method).bind_partial(None, *args, **kwargs).arguments
     more = given.pop("kwargs", {})
     return {name: value for name, value in given.items() if name != "self"} | more
+
+
+class Tracker(keras.metrics.Mean):
+    """The mean of a loss over all rows so far."""
+
+    def load_own_variables(self, store):
+        if list(store.keys()):  # older files hold it under another name, and none has to
+            super().load_own_variables(store)
 
 
 class Model(keras.Model):
     """A `keras.Model` with what all models of the library do alike.
 
-    A file is replaced only once the new one is complete, and where the random numbers stand is
-    saved with the weights. `export` asks for `call_signature()`: what `call` takes.
+    A child's constructor ends with `set_up(seed)`, its `train_step` uses `unpack`, `noise`,
+    `descend` and `track`. Its arguments make its configuration: each has an attribute of its name,
+    or is kept as it was given. A file is replaced only once the new one is complete, and where the
+    random numbers stand is saved with the weights. `export` asks for `call_signature()`: what
+    `call` takes.
     """
 
+    tracked = ("loss",)  # names of the values that `track` takes
+    networks = ()  # names of those that have an optimizer each; without, there is one for all
+    takes_metrics = False  # whether `test_step` calls `compare`
+    evaluation_metrics = ()
     num_classes = None
     _epoch = None  # while `fit` runs, how many epochs are behind
     accepted_data = (
@@ -102,22 +119,168 @@ class Model(keras.Model):
 
     def __new__(cls, *args, **kwargs):
         check_settings()  # before the networks are made
-        return super().__new__(cls, *args, **kwargs)
+        model = super().__new__(cls, *args, **kwargs)
+        # No dict, in which Keras would look for layers to save.
+        vars(model)["_given"] = types.MappingProxyType(by_name(cls.__init__, args, kwargs))
+        return model
+
+    def set_up(self, seed=None):
+        """What a constructor ends with: the model's random numbers and means of losses."""
+        self.seed = check_seed(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.trackers = [Tracker(name=name) for name in self.tracked]
+        self.built = True
+
+    # --- configuration ---
+
+    def get_config(self):
+        """The constructor's arguments, those of the classes above included."""
+        above = type(self).__mro__[: type(self).__mro__.index(Model)]
+        constructors = [cls.__init__ for cls in above if "__init__" in vars(cls)]
+        names = [name for x in constructors for name in inspect.signature(x).parameters]
+        found, own = {}, super().get_config()
+        for name in dict.fromkeys([*names, *self._given]):
+            # What Keras calls `weights` or `dtype` is another thing.
+            if hasattr(self, name) and not hasattr(keras.Model, name):
+                found[name] = getattr(self, name)
+            elif name in self._given:
+                found[name] = self._given[name]
+        config = {k: keras.saving.serialize_keras_object(x) for k, x in found.items()}
+        return {k: x for k, x in config.items() if k not in own} | own
+
+    @classmethod
+    def from_config(cls, config):
+        # Keras takes the configuration apart that it reads.
+        return cls(**keras.saving.deserialize_keras_object(copy.deepcopy(config)))
+
+    def get_compile_config(self):
+        """What `compile_from_config` is given once the model is loaded again."""
+        if not self.compiled:
+            return None
+        names = ("run_eagerly", "jit_compile", "steps_per_execution")
+        settings = self.optimizer_names() | dict(zip(names, names, strict=True))
+        settings |= {"metrics": "evaluation_metrics"} if self.takes_metrics else {}
+        config = {
+            name: keras.saving.serialize_keras_object(getattr(self, attribute))
+            for name, attribute in settings.items()
+        }
+        return {**config, "auto_scale_loss": False}  # that is part of the optimizers by now
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    # --- optimizers ---
 
     def default_optimizer(self):
         """What `compile` takes where none is given."""
         return keras.optimizers.Adam(1e-3)
 
-    def compile(self, optimizer=None, **kwargs):
-        """`keras.Model.compile`, after a look at the arguments."""
-        check_compile(**kwargs)
-        optimizer = self.default_optimizer() if optimizer is None else optimizer
-        super().compile(optimizer=check_optimizer("optimizer", optimizer), **kwargs)
+    def optimizer_names(self):
+        """From what `compile` calls an optimizer to its attribute: Keras knows the first one."""
+        names = [f"{network}_optimizer" for network in self.networks] or ["optimizer"]
+        return {name: name if i else "optimizer" for i, name in enumerate(names)}
+
+    def compile(self, optimizer=None, metrics=None, jit_compile=False, **kwargs):
+        """Choose the optimizer; without arguments, settings that train well on two cores.
+
+        Args:
+            optimizer: by default `default_optimizer()`. A model with several takes one for each
+                network, by name: `generator_optimizer`.
+            metrics: of models that generate images, metrics of `aigc_keras.metrics`: updated with
+                (real, generated) images by `evaluate` and validation, never in a training step.
+            jit_compile: XLA; off by default: `make bench` says what is faster with it. It compiles
+                again for a short last batch and for `evaluate`.
+        """
+        names = self.optimizer_names()
+        given = {name: kwargs.pop(name, None) for name in names if name != "optimizer"}
+        if given and optimizer is not None:
+            raise ValueError(
+                f"optimizer: got {optimizer!r}, accepted are a {' and a '.join(given)}: each "
+                "network has its own."
+            )
+        check_compile(jit_compile, metrics=None if self.takes_metrics else metrics, **kwargs)
+        metrics = check_metrics(metrics)
+        found = {}
+        for name, value in (given or {"optimizer": optimizer}).items():
+            value = self.default_optimizer() if value is None else value
+            found[name] = check_optimizer(name, value)
+            for other in [k for k, x in found.items() if x is found[name] and k != name]:
+                raise ValueError(
+                    f"{name}: got {value!r}, accepted is another object than the {other}: each "
+                    "keeps averages of its own network."
+                )
+        first, *others = found.values()
+        super().compile(optimizer=first, jit_compile=jit_compile, **kwargs)
+        loss_scaling = keras.optimizers.LossScaleOptimizer
+        if isinstance(self.optimizer, loss_scaling):  # by Keras, which knows the first only
+            others = [x if isinstance(x, loss_scaling) else loss_scaling(x) for x in others]
+        for name, other in zip(list(names)[1:], others, strict=True):
+            setattr(self, name, other)
+        for network in self.networks or [None]:
+            optimizer, variables = self.trained_by(network)
+            optimizer.build(variables)
+        # Not an attribute that Keras follows: those of an earlier `compile` would stay.
+        vars(self)["evaluation_metrics"] = metrics
+
+    def trained_by(self, network=None):
+        """(optimizer, variables) of a network by name, or of the whole model."""
+        attribute = self.optimizer_names().get(f"{network}_optimizer", "optimizer")
+        trained = self if network is None else getattr(self, network)
+        return getattr(self, attribute), trained.trainable_variables
+
+    def descend(self, tape, loss, rows, network=None):
+        """One step of an optimizer down the gradient of `loss`; moves `ema_...`, if there is one.
+
+        Args:
+            loss: the mean over `rows`, a scalar.
+            rows: the batch, or how many rows or tokens it has.
+            network: name of the network whose weights move; by default all of the model's.
+        """
+        optimizer, variables = self.trained_by(network)
+        # float16 needs a large loss. Of several replicas each has the share that its rows are.
+        scale = optimizer.scale_loss(share(count_of(rows)))
+        scale = ops.convert_to_tensor(scale, loss.dtype)
+        gradients = tape.gradient(loss, variables, output_gradients=scale)
+        optimizer.apply(gradients, variables)
+        average = getattr(self, f"ema_{network}", None)
+        if average is not None:
+            step = ops.cast(optimizer.iterations, "float32")
+            momentum = ops.minimum(self.ema_momentum, step / (step + 10.0))  # faster at first
+            for mean, weight in zip(average.weights, getattr(self, network).weights, strict=True):
+                mean.assign(weight + momentum * (mean - weight))
+
+    # --- random numbers ---
+
+    def noise(self, shape, seed=None, draw=keras.random.normal):
+        """Noise of `shape`, whose first axis are rows: N(0, I), or what `draw(shape, seed)` gives.
+
+        `seed` is an integer; without one, the model's own random numbers go on.
+        """
+        return draw_rows(draw, shape, self.seed_generator if seed is None else check_seed(seed))
+
+    # --- means and metrics ---
+
+    def track(self, rows, **values):
+        """Add values of a batch, (B,) or their mean, to the means that `fit` prints: a dict."""
+        for tracker in self.trackers:
+            # The weight makes it a mean over rows where the last batch is short.
+            tracker.update_state(ops.mean(values[tracker.name]), sample_weight=count_of(rows))
+        return self.get_metrics_result()
+
+    def compare(self, images, generated):
+        """The metrics of `compile`, after another batch of real and generated images: a dict."""
+        for metric in self.evaluation_metrics:
+            metric.update_state(images, generated)
+        return {metric.name: metric.result() for metric in self.evaluation_metrics}
 
     @property
     def metrics(self):
         """The model's own: Keras' tracker of a loss that `compile` was given counts nothing."""
-        return [metric for metric in super().metrics if metric is not self._loss_tracker]
+        return [*self._metrics, *self.evaluation_metrics]
+
+    def get_metrics_result(self):
+        # Keras asks after training too, when metrics of whole sets of images have seen nothing.
+        return {metric.name: metric.result() for metric in self._metrics}
 
     # --- a batch ---
 
@@ -334,9 +497,6 @@ class Model(keras.Model):
         names = [name for name in store.keys() if not name.startswith("seed ")]  # noqa: SIM118
         super().load_own_variables({name: store[name] for name in names})
 
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
     def export(self, filepath, format="tf_saved_model", input_signature=None, **kwargs):
         """`keras.Model.export` of `call`, for batches of any size: it needs none of this code.
 
@@ -346,6 +506,20 @@ class Model(keras.Model):
             return None
         input_signature = input_signature or [self.call_signature()]
         return super().export(filepath, format, input_signature=input_signature, **kwargs)
+
+
+def count_of(rows):
+    """How many rows: of a batch, or the number itself."""
+    return ops.shape(rows)[0] if len(ops.shape(rows)) else rows
+
+
+def averaged(network, name):
+    """A copy of `network` for the exponential moving average of its weights, not trained itself."""
+    average = keras.models.clone_model(network)
+    average.set_weights(network.get_weights())
+    average.name = name
+    average.trainable = False
+    return average
 
 
 def update_average(average, network, momentum, step):

@@ -74,6 +74,17 @@ def own_rows(x):
     return x[size * rank // n : size * (rank + 1) // n]
 
 
+def shares(n, images, conditions):
+    """`n` shares of a batch, each (images, conditions); a short batch is used again in part."""
+    if n == 1:
+        return [(images, conditions)]
+    images, *conditions = (all_rows(x) for x in (images, *conditions))
+    batch_size = ops.shape(images)[0]
+    size = (batch_size + n - 1) // n
+    rows = [own_rows((ops.arange(size) + i * size) % batch_size) for i in range(n)]
+    return [(ops.take(images, r, 0), tuple(ops.take(c, r, 0) for c in conditions)) for r in rows]
+
+
 @keras.saving.register_keras_serializable("aigc_keras")
 class Dropout(keras.layers.Dropout):
     """`keras.layers.Dropout`; several replicas drop what one would, each of its own rows."""

@@ -16,11 +16,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import smallest
 import tensorflow as tf
 
 import aigc_keras as ak
 
-KINDS = ("gan", "vae", "diffusion", "gpt")
+KINDS = ("gan", "vae", "diffusion", "gpt", "pairs")
 TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
 ROOT = Path(__file__).parents[1]
 
@@ -66,6 +67,11 @@ def make(kind):
         )
         model = ak.diffusion.DiffusionModel((8, 8, 1), num_classes=3, network=network, seed=1)
         model.compile(sgd(0.05))
+    elif kind == "pairs":  # four networks
+        model = smallest.two_pairs(seed=1)
+        model.compile(**{f"{name}_optimizer": sgd(0.01) for name in model.networks})
+        points = np.random.default_rng(0).uniform(-1, 1, (23, 2)).astype("float32")
+        return model, tf.data.Dataset.from_tensor_slices(points).batch(8)
     else:  # the last batch is partly padding
         tokenizer = ak.text.CharTokenizer.train(["abc def ghi."])
         model = ak.text.GPT(tokenizer, 16, 16, 1, 2, dropout=0.2, seed=1)
@@ -188,7 +194,7 @@ def two_devices(folder):
     windows = counter.windows(["abc"] * 9, batch_size=4, shuffle=False)
     results["counting"] = error_of(lambda: counter.fit(windows, verbose=0))
     # Equal shares of unequal numbers of rows: a mistake that the comparison has to see.
-    ak.replicas.share = lambda count: 0.5
+    ak.model.share = ak.replicas.share = lambda count: 0.5
     np.savez(folder / "mistake.npz", **state(*train("vae", strategy)))
     (folder / "mirrored.json").write_text(json.dumps(results))
 

@@ -15,26 +15,14 @@ from aigc_keras.guards import (
     check_conditions,
     check_labels,
     check_latents,
-    check_metrics,
     check_number,
-    check_optimizer,
     check_own_network,
-    check_seed,
     check_settings,
     check_shape,
     check_widths,
 )
-from aigc_keras.model import (
-    Model,
-    compile_config,
-    compiled,
-    in_batches,
-    join,
-    restored,
-    signature,
-    update_average,
-)
-from aigc_keras.replicas import Dropout, all_rows, draw_rows, own_rows, scaled
+from aigc_keras.model import Model, averaged, compiled, in_batches, join, signature
+from aigc_keras.replicas import Dropout, shares
 
 # --- objectives: (real_logits, fake_logits, label_smoothing) -> (discriminator, generator) loss ---
 
@@ -104,6 +92,10 @@ class GAN(Model):
         ValueError: an argument is out of range, or the networks do not fit together.
     """
 
+    networks = ("generator", "discriminator")
+    tracked = ("discriminator_loss", "generator_loss")
+    takes_metrics = True
+
     def __init__(
         self,
         generator,
@@ -140,17 +132,10 @@ class GAN(Model):
         check_own_network("discriminator", discriminator)
         self.generator = generator
         self.discriminator = discriminator
-        self.ema_generator = keras.models.clone_model(generator)
-        self.ema_generator.set_weights(generator.get_weights())
-        self.ema_generator.name = "ema_generator"
-        self.ema_generator.trainable = False
+        self.ema_generator = averaged(generator, "ema_generator")
         self.image_shape = tuple(generator.output_shape[1:])
         self._check_networks()
-        self.seed = check_seed(seed)
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.discriminator_loss_tracker = keras.metrics.Mean(name="discriminator_loss")
-        self.generator_loss_tracker = keras.metrics.Mean(name="generator_loss")
-        self.built = True
+        self.set_up(seed)
         self._decode_batch = compiled(generator, lambda inputs: self(inputs, training=False))
 
     def _check_networks(self):
@@ -176,52 +161,13 @@ class GAN(Model):
         if gives != (1,):
             raise ValueError(f"discriminator: gives logits of shape {gives}, accepted is (1,).")
 
-    def compile(
-        self,
-        generator_optimizer=None,
-        discriminator_optimizer=None,
-        metrics=None,
-        jit_compile=False,
-        **kwargs,
-    ):
-        """Choose the optimizers; without arguments, settings that train well on two cores.
-
-        Args:
-            generator_optimizer, discriminator_optimizer: by default Adam, 4e-4, beta_1 0.5.
-            metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
-                `evaluate` and validation, never in a training step.
-            jit_compile: XLA; off by default. On two cores `make bench` measures DCGAN to be no
-                faster with it, and an MLPGAN of points slower. One of 28 px is faster once it is
-                compiled, but XLA compiles again for a short last batch.
-        """
-        if "optimizer" in kwargs:
-            raise ValueError(
-                f"optimizer: got {kwargs['optimizer']!r}, accepted are a generator_optimizer and a "
-                "discriminator_optimizer: each network has its own."
-            )
-        metrics = check_metrics(metrics)
+    def compile(self, generator_optimizer=None, discriminator_optimizer=None, *args, **kwargs):
+        """Choose the optimizers, by default Adam, 4e-4, beta_1 0.5; further as `Model.compile`."""
         both = {
             "generator_optimizer": generator_optimizer,
             "discriminator_optimizer": discriminator_optimizer,
         }
-        both = {k: self.default_optimizer() if x is None else x for k, x in both.items()}
-        one, other = (check_optimizer(name, x) for name, x in both.items())
-        if one is other:
-            raise ValueError(
-                f"discriminator_optimizer: got {other!r}, accepted is another object than the "
-                "generator_optimizer: each keeps averages of its own network."
-            )
-        super().compile(optimizer=one, jit_compile=jit_compile, **kwargs)
-        self.evaluation_metrics = metrics
-        self.discriminator_optimizer = other
-        loss_scaling = keras.optimizers.LossScaleOptimizer
-        wrapped = [
-            isinstance(x, loss_scaling) for x in (self.optimizer, self.discriminator_optimizer)
-        ]
-        if wrapped == [True, False]:  # Keras did it to its own one, for mixed_float16
-            self.discriminator_optimizer = loss_scaling(self.discriminator_optimizer)
-        self.optimizer.build(self.generator.trainable_variables)
-        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        super().compile(kwargs.pop("optimizer", None), *args, **both, **kwargs)
 
     def default_optimizer(self):
         return keras.optimizers.Adam(4e-4, beta_1=0.5)
@@ -235,7 +181,7 @@ class GAN(Model):
     def penalty(self, real_images, fake_images, conditions):
         """Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3: E[(||grad D(x_hat)|| - 1)^2]."""
         shape = (ops.shape(real_images)[0],) + (1,) * len(self.image_shape)
-        epsilon = draw_rows(keras.random.uniform, shape, self.seed_generator)
+        epsilon = self.noise(shape, draw=keras.random.uniform)
         mixed_images = epsilon * real_images + (1.0 - epsilon) * fake_images
         with tf.GradientTape() as tape:
             tape.watch(mixed_images)
@@ -248,102 +194,39 @@ class GAN(Model):
     # --- training ---
 
     def train_step(self, data):
-        images, conditions = self.unpack(data)
-        *shares, last = self.shares(images, conditions)
-        for share in shares:
-            self.discriminator_step(*share)
-        real_images, conditions = last
-
-        # One pass of the generator and one of the discriminator serve both losses.
-        with tf.GradientTape(persistent=True) as tape:
-            latents = self.sample_latents(ops.shape(real_images)[0])
-            fake_images = self.generator(join(latents, conditions), training=True)
-            real_logits = self.discriminator(join(real_images, conditions), training=True)
-            fake_logits = self.discriminator(join(fake_images, conditions), training=True)
-            discriminator_loss, generator_loss = self.adversarial_loss(real_logits, fake_logits)
-            penalised_loss = discriminator_loss
-            if self.gradient_penalty:
-                penalised_loss += self.gradient_penalty * self.penalty(
-                    real_images, tf.stop_gradient(fake_images), conditions
-                )
-            count = ops.shape(real_images)[0]
-            scaled_discriminator_loss = scaled(penalised_loss, self.discriminator_optimizer, count)
-            scaled_generator_loss = scaled(generator_loss, self.optimizer, count)
-        self.discriminator_optimizer.apply(
-            tape.gradient(scaled_discriminator_loss, self.discriminator.trainable_variables),
-            self.discriminator.trainable_variables,
+        # Each step of the discriminator has its share of the batch; the last serves both networks.
+        for real_images, conditions in shares(self.discriminator_steps, *self.unpack(data)):
+            with tf.GradientTape(persistent=True) as tape:
+                latents = self.sample_latents(ops.shape(real_images)[0])
+                fake_images = self.generator(join(latents, conditions), training=True)
+                real_logits = self.discriminator(join(real_images, conditions), training=True)
+                fake_logits = self.discriminator(join(fake_images, conditions), training=True)
+                discriminator_loss, generator_loss = self.adversarial_loss(real_logits, fake_logits)
+                penalised_loss = discriminator_loss
+                if self.gradient_penalty:
+                    penalised_loss += self.gradient_penalty * self.penalty(
+                        real_images, tf.stop_gradient(fake_images), conditions
+                    )
+            self.descend(tape, penalised_loss, real_images, "discriminator")
+        self.descend(tape, generator_loss, real_images, "generator")
+        return self.track(
+            real_images, discriminator_loss=discriminator_loss, generator_loss=generator_loss
         )
-        self.optimizer.apply(
-            tape.gradient(scaled_generator_loss, self.generator.trainable_variables),
-            self.generator.trainable_variables,
-        )
-        self.update_ema()
-        return self.track(discriminator_loss, generator_loss, real_images)
-
-    def discriminator_step(self, real_images, conditions):
-        """An extra step of the discriminator alone, with noise of its own."""
-        latents = self.sample_latents(ops.shape(real_images)[0])
-        fake_images = self.generator(join(latents, conditions), training=True)
-        with tf.GradientTape() as tape:
-            real_logits = self.discriminator(join(real_images, conditions), training=True)
-            fake_logits = self.discriminator(join(fake_images, conditions), training=True)
-            loss, _ = self.adversarial_loss(real_logits, fake_logits)
-            if self.gradient_penalty:
-                loss += self.gradient_penalty * self.penalty(real_images, fake_images, conditions)
-            loss = scaled(loss, self.discriminator_optimizer, ops.shape(real_images)[0])
-        variables = self.discriminator.trainable_variables
-        self.discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
 
     def test_step(self, data):
         images, conditions = self.unpack(data)
         latents = self.sample_latents(ops.shape(images)[0])
         fake_images = self.ema_generator(join(latents, conditions), training=False)
-        results = self.track(
-            *self.adversarial_loss(
-                self.discriminator(join(images, conditions), training=False),
-                self.discriminator(join(fake_images, conditions), training=False),
-            ),
-            images,
+        discriminator_loss, generator_loss = self.adversarial_loss(
+            self.discriminator(join(images, conditions), training=False),
+            self.discriminator(join(fake_images, conditions), training=False),
         )
-        for metric in self.evaluation_metrics:
-            metric.update_state(images, fake_images)
-            results[metric.name] = metric.result()
-        return results
-
-    def shares(self, images, conditions):
-        """A share of the batch for each discriminator step; a short batch is reused in part."""
-        n = self.discriminator_steps
-        if n == 1:
-            return [(images, conditions)]
-        images, *conditions = (all_rows(x) for x in (images, *conditions))
-        batch_size = ops.shape(images)[0]
-        size = (batch_size + n - 1) // n
-        rows = [own_rows((ops.arange(size) + i * size) % batch_size) for i in range(n)]
-        return [
-            (ops.take(images, r, 0), tuple(ops.take(c, r, 0) for c in conditions)) for r in rows
-        ]
+        losses = {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss}
+        return self.track(images, **losses) | self.compare(images, fake_images)
 
     def sample_latents(self, n, seed=None):
         """Noise z ~ N(0, I) of shape (n, latent_dim)."""
-        seed = self.seed_generator if seed is None else check_seed(seed)
-        return draw_rows(keras.random.normal, (n, self.latent_dim), seed)
-
-    def update_ema(self):
-        """Move the averaged generator towards the trained one, faster in the first steps."""
-        momentum, step = self.ema_momentum, self.optimizer.iterations
-        update_average(self.ema_generator, self.generator, momentum, step)
-
-    def track(self, discriminator_loss, generator_loss, images):
-        # The weight makes it a mean over images where the last batch is short.
-        count = ops.shape(images)[0]
-        self.discriminator_loss_tracker.update_state(discriminator_loss, sample_weight=count)
-        self.generator_loss_tracker.update_state(generator_loss, sample_weight=count)
-        return self.get_metrics_result()
-
-    def get_metrics_result(self):
-        # Keras asks after training too, when the evaluation metrics have seen nothing.
-        trackers = (self.discriminator_loss_tracker, self.generator_loss_tracker)
-        return {tracker.name: tracker.result() for tracker in trackers}
+        return self.noise((n, self.latent_dim), seed)
 
     # --- using the trained model ---
 
@@ -368,34 +251,6 @@ class GAN(Model):
         latents = check_latents(latents, self.latent_dim)
         conditions = check_conditions(conditions, len(latents), self.num_classes)
         return in_batches(self._decode_batch, latents, conditions, batch_size)
-
-    # --- saving ---
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "generator": keras.saving.serialize_keras_object(self.generator),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-            "latent_dim": self.latent_dim,
-            "objective": self.objective,
-            "label_smoothing": self.label_smoothing,
-            "gradient_penalty": self.gradient_penalty,
-            "discriminator_steps": self.discriminator_steps,
-            "ema_momentum": self.ema_momentum,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "generator", "discriminator"))
-
-    def get_compile_config(self):
-        metrics = getattr(self, "evaluation_metrics", [])
-        metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
-        config = compile_config(self, metrics=metrics)
-        if config:
-            config["generator_optimizer"] = config.pop("optimizer")
-        return config
 
 
 # --- networks ---
@@ -539,9 +394,6 @@ class DCGAN(GAN):
             **kwargs,
         )
 
-    def get_config(self):
-        return {**super().get_config(), "image_shape": self.image_shape}
-
 
 @keras.saving.register_keras_serializable("aigc_keras")
 class MLPGAN(GAN):
@@ -573,9 +425,6 @@ class MLPGAN(GAN):
             image_shape, discriminator_widths, dropout, dtype
         )
         super().__init__(generator, discriminator, latent_dim, dtype=dtype, **kwargs)
-
-    def get_config(self):
-        return {**super().get_config(), "image_shape": self.image_shape}
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
@@ -620,7 +469,3 @@ class ConditionalGAN(GAN):
         n = check_number("n", n, low=1, integer=True)
         labels = check_labels(labels, n, self.num_classes)
         return self.decode(self.sample_latents(n, seed), labels, batch_size=batch_size)
-
-    def get_config(self):
-        config = super().get_config()
-        return {**config, "image_shape": self.image_shape, "num_classes": self.num_classes}

@@ -19,17 +19,15 @@ from aigc_keras.guards import (
     check_functional,
     check_labels,
     check_latents,
-    check_metrics,
     check_number,
     check_numbers,
     check_own_network,
-    check_seed,
     check_settings,
     check_shape,
     check_sizes,
 )
-from aigc_keras.model import Model, compile_config, compiled, in_batches, join, restored, signature
-from aigc_keras.replicas import batch_mean, draw_rows, scaled
+from aigc_keras.model import Model, compiled, in_batches, join, signature
+from aigc_keras.replicas import batch_mean
 
 # --- likelihoods: (images, outputs of the decoder, log_scale) -> log p(x|z), (B,), nats ---
 
@@ -200,6 +198,9 @@ class VAE(Model):
         ValueError: an argument is out of range, or the networks do not fit together.
     """
 
+    tracked = ("loss", "negative_elbo", "reconstruction_loss", "kl_divergence")
+    takes_metrics = True
+
     def __init__(
         self,
         image_shape,
@@ -236,11 +237,7 @@ class VAE(Model):
         self.log_scale = None
         if likelihood == "gaussian":
             self.log_scale = self.add_weight((), "zeros", name="log_scale", dtype="float32")
-        self.seed = check_seed(seed)
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        names = ("loss", "negative_elbo", "reconstruction_loss", "kl_divergence")
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
-        self.built = True
+        self.set_up(seed)
         self._encode_batch = compiled(self.encoder, lambda inputs: self.encoder(inputs))
         self._decode_batch = compiled(
             self.decoder, lambda inputs: self.to_images(self.decoder(inputs))
@@ -252,21 +249,6 @@ class VAE(Model):
         latents = (self.latent_dim,)
         check_network("encoder", self.encoder, [self.image_shape, *labels], [latents, latents])
         check_network("decoder", self.decoder, [latents, *labels], [self.image_shape])
-
-    def compile(self, optimizer=None, metrics=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; without arguments, settings that train well on two cores.
-
-        Args:
-            optimizer: by default Adam, 1e-3.
-            metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
-                `evaluate` and validation, never in a training step.
-            jit_compile: XLA; off by default. On two cores it is faster once it is compiled (`make
-                bench`), but it compiles again for a short last batch and for `evaluate`.
-        """
-        metrics = check_metrics(metrics)
-        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.evaluation_metrics = metrics
-        self.optimizer.build(self.trainable_variables)
 
     # --- the objective ---
 
@@ -281,7 +263,7 @@ class VAE(Model):
     def reparameterise(self, mean, log_variance, noise=None):
         """Latents z = mean + sigma * noise: a sample through which gradients flow."""
         if noise is None:
-            noise = draw_rows(keras.random.normal, ops.shape(mean), self.seed_generator)
+            noise = self.noise(ops.shape(mean))
         return mean + ops.exp(0.5 * log_variance) * noise
 
     def elbo_terms(self, images, conditions=(), training=False):
@@ -312,39 +294,29 @@ class VAE(Model):
         with tf.GradientTape() as tape:
             log_likelihood, kl = self.elbo_terms(images, conditions, training=True)
             loss = self.objective(log_likelihood, kl, self.warm_beta())
-            scaled_loss = scaled(loss, self.optimizer, ops.shape(images)[0])
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self.track(loss, log_likelihood, kl)
+        self.descend(tape, loss, images)
+        return self.track_terms(loss, log_likelihood, kl)
 
     def test_step(self, data):
         images, conditions = self.unpack(data)
         log_likelihood, kl = self.elbo_terms(images, conditions)
-        results = self.track(self.objective(log_likelihood, kl, self.beta), log_likelihood, kl)
+        loss = self.objective(log_likelihood, kl, self.beta)
+        results = self.track_terms(loss, log_likelihood, kl)
         if self.evaluation_metrics:
-            shape = ops.shape(images)[0], self.latent_dim
-            noise = draw_rows(keras.random.normal, shape, self.seed_generator)
+            noise = self.noise((ops.shape(images)[0], self.latent_dim))
             samples = self.to_images(self.decoder(join(noise, conditions), training=False))
-        for metric in self.evaluation_metrics:
-            metric.update_state(images, samples)
-            results[metric.name] = metric.result()
+            results |= self.compare(images, samples)
         return results
 
-    def track(self, loss, log_likelihood, kl):
+    def track_terms(self, loss, log_likelihood, kl):
         kl = ops.sum(kl, axis=1)
-        values = (loss, kl - log_likelihood, -log_likelihood, kl)
-        for tracker, value in zip(self.trackers, values, strict=True):
-            # The weight makes it a mean over images where the last batch is short.
-            tracker.update_state(ops.mean(value), sample_weight=ops.shape(kl)[0])
-        return {tracker.name: tracker.result() for tracker in self.trackers}
-
-    @property
-    def metrics(self):
-        return [*self.trackers, *getattr(self, "evaluation_metrics", [])]
-
-    def get_metrics_result(self):
-        # Metrics of whole sets of images have no value while they are not updated.
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+        return self.track(
+            kl,
+            loss=loss,
+            negative_elbo=kl - log_likelihood,
+            reconstruction_loss=-log_likelihood,
+            kl_divergence=kl,
+        )
 
     # --- using it ---
 
@@ -390,8 +362,7 @@ class VAE(Model):
 
     def sample_latents(self, n, seed=None):
         """Latents z ~ N(0, I) of shape (n, latent_dim)."""
-        seed = self.seed_generator if seed is None else check_seed(seed)
-        return keras.random.normal((n, self.latent_dim), seed=seed).numpy()
+        return self.noise((n, self.latent_dim), seed).numpy()
 
     def interpolate(self, start, end, *conditions, n=8, method="spherical"):
         """Images on the way from each image of `start` to that of `end`: (B, n, *image_shape)."""
@@ -443,31 +414,6 @@ class VAE(Model):
         threshold = check_number("threshold", threshold, low=0)
         mean, _ = self.encode(images, *conditions)
         return mean.var(axis=0) > threshold
-
-    # --- saving ---
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "image_shape": self.image_shape,
-            "latent_dim": self.latent_dim,
-            "beta": self.beta,
-            "warmup_steps": self.warmup_steps,
-            "free_bits": self.free_bits,
-            "likelihood": self.likelihood,
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "encoder", "decoder"))
-
-    def get_compile_config(self):
-        metrics = getattr(self, "evaluation_metrics", [])
-        metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
-        return compile_config(self, metrics=metrics)
 
 
 def interpolate_latents(start, end, n, method="spherical"):
@@ -527,9 +473,6 @@ class ConditionalVAE(VAE):
         labels = check_labels(labels, n, self.num_classes)
         return super().generate(n, labels, seed=seed, batch_size=batch_size)
 
-    def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes}
-
 
 @keras.saving.register_keras_serializable("aigc_keras")
 class DenoisingAutoencoder(Model):
@@ -572,21 +515,12 @@ class DenoisingAutoencoder(Model):
         code = tuple(self.encoder.outputs[0].shape[1:])
         check_network("encoder", self.encoder, [self.image_shape], [code])
         check_network("decoder", self.decoder, [code], [self.image_shape])
-        self.seed = check_seed(seed)
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.built = True
+        self.set_up(seed)
         self._denoise_batch = compiled(self.encoder, lambda images: self(images, training=False))
-
-    def compile(self, optimizer=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; by default Adam, 1e-3, without XLA."""
-        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)
 
     def corrupt(self, images, seed=None):
         """The images with Gaussian noise; deliberately not clipped to [-1, 1]."""
-        seed = self.seed_generator if seed is None else check_seed(seed)
-        return images + self.noise_std * draw_rows(keras.random.normal, ops.shape(images), seed)
+        return images + self.noise_std * self.noise(ops.shape(images), seed)
 
     def denoising_loss(self, images, denoised):
         """Mean squared error of a pixel; its square root has the unit of `noise_std`."""
@@ -596,23 +530,18 @@ class DenoisingAutoencoder(Model):
         images = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.denoising_loss(images, self(self.corrupt(images), training=True))
-            scaled_loss = scaled(loss, self.optimizer, ops.shape(images)[0])
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return self.track(loss, images)
+        self.descend(tape, loss, images)
+        return self.track(images, loss=loss)
 
     def test_step(self, data):
         images = self.unpack(data)
-        return self.track(self.denoising_loss(images, self(self.corrupt(images))), images)
+        loss = self.denoising_loss(images, self(self.corrupt(images)))
+        return self.track(images, loss=loss)
 
     def unpack(self, data):
         """The images of a batch; labels that came along are not used."""
         images, _ = super().unpack(data)
         return images
-
-    def track(self, loss, images):
-        self.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
-        return {"loss": self.loss_tracker.result()}
 
     def call(self, inputs, training=False):
         """The clean images that noisy images (B, H, W, C) come from, as far as one can tell."""
@@ -628,20 +557,3 @@ class DenoisingAutoencoder(Model):
         if images.shape[1:] != self.image_shape or len(images) == 0:
             raise ValueError(f"images: got shape {images.shape}, {accepted}.")
         return in_batches(self._denoise_batch, images, batch_size=batch_size)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "image_shape": self.image_shape,
-            "noise_std": self.noise_std,
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "encoder", "decoder"))
-
-    def get_compile_config(self):
-        return compile_config(self)

@@ -8,7 +8,7 @@ import scipy.stats
 import tensorflow as tf
 from keras import ops
 
-from aigc_keras import gan, metrics
+from aigc_keras import gan, metrics, replicas
 
 
 def images(n, shape=(28, 28, 1), seed=0):
@@ -253,9 +253,8 @@ def test_averages_of_the_discriminators_optimizer_are_used(swap):
 
 @pytest.mark.parametrize(("batch_size", "n_steps"), [(12, 3), (7, 3), (2, 5), (1, 4)])
 def test_discriminator_steps_share_the_batch(batch_size, n_steps):
-    model = small_gan(discriminator_steps=n_steps)
     rows = np.arange(batch_size)[:, None] * np.ones((1, 2))
-    shares = [ops.convert_to_numpy(share[:, 0]) for share, _ in model.shares(rows, ())]
+    shares = [ops.convert_to_numpy(x[:, 0]) for x, _ in replicas.shares(n_steps, rows, ())]
     assert len(shares) == n_steps
     assert len({len(share) for share in shares}) == 1
     assert set(np.concatenate(shares)) == set(range(batch_size))

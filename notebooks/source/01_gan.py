@@ -97,17 +97,20 @@ ak.show(ak.gan.GAN.train_step)
 # %% [markdown]
 # Read it from the top.
 #
-# - `unpack` takes the labels off the batch, if there are any. `shares` matters only if the
-#   discriminator takes several steps for each one of the generator (section 7).
+# - `unpack` takes the labels off the batch, if there are any. The loop runs once, unless the
+#   discriminator takes several steps for each one of the generator (section 7): then each has its
+#   share of the batch.
 # - The tape records **one** pass of the generator and one of the discriminator over real and fake
 #   images. Both losses come from these logits, so nothing is computed twice.
 # - `adversarial_loss` is the objective (目标函数). A new kind of GAN overrides this method and
 #   nothing else.
-# - Each optimizer gets the gradients of *its* loss by *its* variables. This is where the two players
-#   are kept apart: the discriminator's loss never moves the generator.
-# - `update_ema` keeps an exponential moving average (指数移动平均) of the generator's weights.
-#   `generate` uses the average: the players circle around the solution, and the middle of a circle
-#   is closer to it than any point on the circle.
+# - `descend` is one step of an optimizer: down the gradient of a loss, which is a mean over the rows
+#   that are named, by the variables of *one* network. This is where the two players are kept apart:
+#   the discriminator's loss never moves the generator.
+# - `descend` also moves `ema_generator`, an exponential moving average (指数移动平均) of the
+#   generator's weights. `generate` uses the average: the players circle around the solution, and the
+#   middle of a circle is closer to it than any point on the circle.
+# - `track` adds the losses to the means that `fit` prints.
 
 # %%
 ak.show(ak.gan.non_saturating)

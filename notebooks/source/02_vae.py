@@ -187,7 +187,7 @@ ak.show(ak.vae.VAE.objective)
 #   terms.
 # - `objective` adds them up. `beta` weighs the KL divergence: 1 is the ELBO, 0 an autoencoder. `free_bits`
 #   is a cure that section 9 needs, as is the slow start of `warm_beta`.
-# - One optimizer, one loss that falls. Compare that with chapter 01.
+# - `descend` is one step of the optimizer: one loss that falls. Compare that with chapter 01.
 #
 # The networks are small: two strided convolutions down, dense layers, and back.
 

@@ -256,9 +256,7 @@ class VAE(Model):
         """log p(x|z), (B,), in nats, of images (B, H, W, C) given the decoder's outputs."""
         return LIKELIHOODS[self.likelihood](images, outputs, self.log_scale)
 
-    def kl_divergence(self, mean, log_variance):
-        """KL(q(z|x) || p(z)) in nats, (B, latent_dim): sum it over the latent dimensions."""
-        return gaussian_kl(mean, log_variance)
+    kl_divergence = staticmethod(gaussian_kl)  # KL(q(z|x) || p(z)), (B, latent_dim)
 
     def reparameterise(self, mean, log_variance, noise=None):
         """Latents z = mean + sigma * noise: a sample through which gradients flow."""

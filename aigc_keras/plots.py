@@ -11,7 +11,13 @@ import textwrap
 
 import numpy as np
 
-from aigc_keras.guards import check_labels, check_number, check_numbers, check_sizes
+from aigc_keras.guards import (
+    check_functional,
+    check_labels,
+    check_number,
+    check_numbers,
+    check_sizes,
+)
 
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -330,6 +336,65 @@ def attention(weights, pieces, titles):
     axes[0, 0].set_ylabel("the model is here ...")
     axes[0, 0].set_xlabel("... and looks at")
     return fig
+
+
+KINDS = {"data": "#ffffff", "network": "#cfe3f1", "loss": "#fbe3b5", "noise": "#e8e8e8"}
+
+
+def diagram(boxes, arrows, unit=(2.2, 1.1)):
+    """Boxes and arrows: what goes where in a model.
+
+    Args:
+        boxes: dict from a name to (x, y, text, kind): the place of its middle in units, y upwards;
+            kind is one of `KINDS`.
+        arrows: (from, to, text), names of boxes; with a fourth part, how far it bends to the right
+            (0.3 of its length, say), it is dashed: who learns from what.
+        unit: width and height of a unit in inches; a box is 0.8 wide and 0.6 high.
+    """
+    for name, (_, _, _, kind) in boxes.items():
+        if kind not in KINDS:
+            raise ValueError(f"boxes: got {kind!r} for {name}, accepted are {', '.join(KINDS)}.")
+    for start, end, *_ in arrows:
+        if not {start, end} <= set(boxes):
+            raise ValueError(f"arrows: got {start} to {end}, accepted are {', '.join(boxes)}.")
+    x, y = ([box[i] for box in boxes.values()] for i in (0, 1))
+    limits = {"xlim": (min(x) - 0.5, max(x) + 0.5), "ylim": (min(y) - 1, max(y) + 1)}
+    size = [unit[i] * float(np.ptp(v)) for i, v in enumerate(limits.values())]
+    fig, axes = figure(size=size)
+    axis = axes[0, 0]
+    axis.set(**limits)
+    axis.axis("off")
+    drawn = {}
+    for name, (x, y, text, kind) in boxes.items():
+        style = {"boxstyle": "round,pad=0.45", "facecolor": KINDS[kind], "edgecolor": "#333333"}
+        drawn[name] = axis.text(x, y, text, ha="center", va="center", fontsize=14, bbox=style)
+    for start, end, text, *bends in arrows:
+        (bend,) = bends or (0.0,)
+        style = {"arrowstyle": "-|>", "color": COLORS[1] if bend else "#333333", "lw": 1.8}
+        style |= {"linestyle": "--" if bend else "-", "connectionstyle": f"arc3,rad={bend}"}
+        ends = {"patchA": drawn[start].get_bbox_patch(), "patchB": drawn[end].get_bbox_patch()}
+        (x0, y0), (x1, y1) = (boxes[name][:2] for name in (start, end))
+        axis.annotate("", (x1, y1), (x0, y0), arrowprops={**style, **ends})
+        # At the middle of the curve, which lies half as far out as the point that bends it.
+        shift = bend / 2 * (y1 - y0) * unit[1] / unit[0], -bend / 2 * (x1 - x0) * unit[0] / unit[1]
+        middle = (x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1]
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        label = {"fontsize": 12, "color": style["color"], "bbox": white} if text else {}
+        axis.text(*middle, text, ha="center", va="center", **label)
+    return fig
+
+
+def shapes(network):
+    """The layers of a network as a table: what each gives, and how many weights it has."""
+    from IPython.display import Markdown
+
+    check_functional("network", network)
+    lines = ["| layer | gives | weights |", "|:--|:--|--:|"]
+    for layer in network.layers:
+        outputs = layer.output if isinstance(layer.output, list) else [layer.output]
+        gives = ", ".join(" x ".join(map(str, output.shape[1:])) or "1" for output in outputs)
+        lines.append(f"| {type(layer).__name__} | {gives} | {layer.count_params():,} |")
+    return Markdown("\n".join([*lines, f"| all | | {network.count_params():,} |"]))
 
 
 def show(thing):

@@ -1,5 +1,6 @@
 """Figures hold what they were given, in the right place."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -112,3 +113,37 @@ def test_profile_picks_and_refuses(monkeypatch):
     monkeypatch.setenv("AIGC_PROFILE", "quick")
     with pytest.raises(ValueError, match="AIGC_PROFILE is 'quick'; accepted are fast"):
         profile.pick(0, 1, 2)
+
+
+BOXES = {
+    "z": (0, 0, "noise", "noise"),
+    "G": (1, 0, "generator", "network"),
+    "loss": (2, 1, "", "loss"),
+}
+
+
+def test_diagram_draws_what_it_is_given():
+    figure = plots.diagram(BOXES, [("z", "G", "in"), ("loss", "G", "learns", 0.3)])
+    axis = figure.axes[0]
+    places = {text.get_text(): text.get_position() for text in axis.texts if text.get_text()}
+    assert places["noise"] == (0, 0) and places["generator"] == (1, 0)
+    assert places["in"] == (0.5, 0)
+    assert places["learns"][1] > 0.5  # bent to the right of an arrow that goes left: upwards
+    arrows = [text.arrow_patch for text in axis.texts if getattr(text, "arrow_patch", None)]
+    assert [arrow.get_linestyle() for arrow in arrows] == ["-", "--"]
+
+
+def test_diagram_refuses_what_is_not_there():
+    with pytest.raises(ValueError, match="boxes: got 'net' for a, accepted are data, network"):
+        plots.diagram({"a": (0, 0, "", "net")}, [])
+    with pytest.raises(ValueError, match="arrows: got z to D, accepted are z, G, loss"):
+        plots.diagram(BOXES, [("z", "D", "")])
+
+
+def test_shapes_are_those_of_the_layers():
+    inputs = keras.Input((8, 8, 1))
+    outputs = keras.layers.Conv2D(4, 3, name="here")(inputs)
+    table = plots.shapes(keras.Model(inputs, outputs)).data.splitlines()
+    assert table[3] == "| Conv2D | 6 x 6 x 4 | 40 |" and table[-1] == "| all | | 40 |"
+    with pytest.raises(ValueError, match="network: got"):
+        plots.shapes("a network")

@@ -1,4 +1,4 @@
-"""How much work a chapter does: `fast` proves it runs, `lesson` teaches, `full` takes a night."""
+"""How much work a chapter does: `fast` proves it runs, `lesson` teaches."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 from aigc_keras.files import DATA
 
 MEASUREMENTS = DATA / "chapters.json"
-NAMES = ("fast", "lesson", "full")
+NAMES = ("fast", "lesson")
 
 
 def name():
@@ -17,9 +17,9 @@ def name():
     return value
 
 
-def pick(fast, lesson, full):
+def pick(fast, lesson):
     """The argument that belongs to the profile in force."""
-    return {"fast": fast, "lesson": lesson, "full": full}[name()]
+    return {"fast": fast, "lesson": lesson}[name()]
 
 
 def announce(chapter):

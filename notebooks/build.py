@@ -159,7 +159,7 @@ def table(chapters):
 def main():
     parser = argparse.ArgumentParser(description="Execute chapters and write their notebooks.")
     parser.add_argument("chapter", nargs="*", help="two digits, as in 01; all chapters if none")
-    parser.add_argument("--profile", choices=("fast", "lesson", "full"), default="lesson")
+    parser.add_argument("--profile", choices=("fast", "lesson"), default="lesson")
     parser.add_argument(
         "--output", type=Path, help="folder for the notebooks: notebooks/ in lesson, else none"
     )

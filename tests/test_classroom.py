@@ -760,5 +760,5 @@ def test_a_profile_that_does_not_exist_is_refused_before_anything_is_graded(cour
     hand_in(folder, "student", released(course), {})
     environment = {**os.environ, "AIGC_PROFILE": "fats"}
     result = run("--exercises", course, "grade", folder, env=environment)
-    assert "AIGC_PROFILE is 'fats'; accepted are fast, lesson, full." in result.stderr
+    assert "AIGC_PROFILE is 'fats'; accepted are fast, lesson." in result.stderr
     assert not (course / "few-graded").exists()

@@ -101,18 +101,18 @@ def test_hanzi_have_a_font():
 
 
 def test_show_gives_the_very_source():
-    assert "def pick(fast, lesson, full)" in plots.show(profile.pick).data
+    assert "def pick(fast, lesson)" in plots.show(profile.pick).data
 
 
 def test_profile_picks_and_refuses(monkeypatch):
     for i, name in enumerate(profile.NAMES):
         monkeypatch.setenv("AIGC_PROFILE", name)
-        assert profile.pick(0, 1, 2) == i
+        assert profile.pick(0, 1) == i
     monkeypatch.delenv("AIGC_PROFILE")
     assert profile.name() == "lesson"
     monkeypatch.setenv("AIGC_PROFILE", "quick")
     with pytest.raises(ValueError, match="AIGC_PROFILE is 'quick'; accepted are fast"):
-        profile.pick(0, 1, 2)
+        profile.pick(0, 1)
 
 
 BOXES = {

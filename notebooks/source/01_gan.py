@@ -22,7 +22,7 @@ from keras import ops
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
-pick = ak.profile.pick  # fast: does it run; lesson: a few minutes; full: a night
+pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
 ak.profile.announce("01_gan")
 
 # %% [markdown]
@@ -122,7 +122,7 @@ ak.show(ak.gan.non_saturating)
 
 
 # %%
-ring_steps = pick(200, 2000, 20_000)
+ring_steps = pick(200, 2000)
 
 
 def train_on_ring(objective="non_saturating", steps=ring_steps, seed=0, **kwargs):
@@ -149,7 +149,7 @@ def train_on_ring(objective="non_saturating", steps=ring_steps, seed=0, **kwargs
 
 
 # %% tags=["nbval-ignore-output"]
-runs = [train_on_ring(seed=seed) for seed in range(pick(1, 5, 5))]
+runs = [train_on_ring(seed=seed) for seed in range(pick(1, 5))]
 _, stages = runs[0]
 ak.plots.points(points, stages, [f"step {ring_steps * i // 4:,}" for i in range(1, 5)])
 
@@ -194,7 +194,7 @@ trials = {
 }
 panels, titles = [], []
 for label, settings in trials.items():
-    model, stages = train_on_ring(**settings, discriminator_steps=5, steps=pick(40, 800, 5000))
+    model, stages = train_on_ring(**settings, discriminator_steps=5, steps=pick(40, 800))
     loss = model.evaluate(points, batch_size=1000, verbose=0, return_dict=True)
     modes, quality = count(stages[-1])
     panels.append(stages[-1])
@@ -264,7 +264,7 @@ for model in (mlp_gan, dcgan):
 # model there is.
 
 # %% tags=["nbval-ignore-output"]
-n_samples = pick(500, 10_000, 10_000)
+n_samples = pick(500, 10_000)
 features = ak.metrics.fashion_features()
 test_images, _ = ak.datasets.arrays("fashion_mnist", f"test[:{n_samples}]")
 test_features = features.extract(test_images)
@@ -297,16 +297,16 @@ ak.plots.grid(gaussian[:24], columns=12)
 # of 64, and 16 gives four times as many steps.
 
 # %% tags=["nbval-ignore-output"]
-n_train = pick(2000, 60_000, 60_000)
+n_train = pick(2000, 60_000)
 train = ak.datasets.load("fashion_mnist", f"train[:{n_train}]", batch_size=64, seed=0)
 mlp_gan.compile()
 start = time.time()
-mlp_gan.fit(train.take(pick(20, 500, 100_000)), epochs=pick(1, 1, 100))
+mlp_gan.fit(train.take(pick(20, 500)), epochs=1)
 print(f"{time.time() - start:.0f} s")
 
 # %% tags=["nbval-ignore-output"]
 train = ak.datasets.load("fashion_mnist", f"train[:{n_train}]", batch_size=16, seed=0)
-steps = pick(20, 1200, 375_000)
+steps = pick(20, 1200)
 progress = ak.callbacks.SampleGrid(n=16, every=steps // 5, unit="step")
 dcgan.compile()
 start = time.time()
@@ -391,9 +391,7 @@ conditional.compile()
 start = time.time()
 # A short "epoch" of a fifth of the data, so that the curves have more than two points.
 fifth = n_train // 16 // 5
-history = conditional.fit(
-    labelled.repeat(), steps_per_epoch=fifth, epochs=pick(1, 7, 500), verbose=2
-)
+history = conditional.fit(labelled.repeat(), steps_per_epoch=fifth, epochs=pick(1, 7), verbose=2)
 print(f"{time.time() - start:.0f} s")
 evaluate("conditional DCGAN", conditional.generate(n_samples, seed=0))
 
@@ -484,7 +482,7 @@ ak.plots.bars(
 # ### Other pictures, the same lines
 #
 # `DCGAN` also takes 32 and 64 pixels and colour. Here are 64-pixel emoji with their captions. Learning
-# them takes hours on a processor, so only the `full` profile does.
+# them takes hours on a processor.
 
 # %% tags=["nbval-ignore-output"]
 emoji, _ = ak.datasets.arrays("emoji", "train")
@@ -492,13 +490,7 @@ some = np.arange(3, len(emoji), 90)
 captions = [ak.datasets.captions("train", language) for language in ("en", "zh")]
 print("; ".join(f"{captions[0][i]} {captions[1][i]}" for i in some[:6]))
 
-pictures = emoji[some]
-if ak.profile.name() == "full":
-    emoji_gan = ak.gan.DCGAN((64, 64, 3), generator_width=256)
-    emoji_gan.compile()
-    emoji_gan.fit(emoji, batch_size=16, epochs=500, verbose=2)
-    pictures = emoji_gan.generate(20, seed=0)
-ak.plots.grid(pictures, columns=10, inches=0.8)
+ak.plots.grid(emoji[some], columns=10, inches=0.8)
 
 # %% [markdown]
 # ## 10. Play
@@ -558,7 +550,7 @@ class AsPrinted(ak.gan.MLPGAN):
 keras.utils.set_random_seed(0)
 wrong = AsPrinted((2,), 8, (128, 128), (128, 128), dropout=0.0)
 wrong.compile(steps_per_execution=10)
-wrong.fit(ring.repeat(), steps_per_epoch=pick(100, 500, 500), verbose=0)
+wrong.fit(ring.repeat(), steps_per_epoch=pick(100, 500), verbose=0)
 judged = tf.sigmoid(wrong.discriminator(wrong.generate(2000, seed=0))).numpy().mean()
 print(f"D(G(z)) = {judged:.4f}: perfectly recognised, as ordered")
 assert ak.profile.name() == "fast" or judged < 0.01

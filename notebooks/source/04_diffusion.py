@@ -28,7 +28,7 @@ from PIL import Image
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
-pick = ak.profile.pick  # fast: does it run; lesson: a few minutes; full: a night
+pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
 ak.profile.announce("04_diffusion")
 
 # %% [markdown]
@@ -57,12 +57,8 @@ ak.profile.announce("04_diffusion")
 ak.show(ak.diffusion.cosine)
 
 # %%
-train_images, train_labels = ak.datasets.arrays(
-    "fashion_mnist", f"train[:{pick(1000, 60_000, 60_000)}]"
-)
-test_images, test_labels = ak.datasets.arrays(
-    "fashion_mnist", f"test[:{pick(500, 10_000, 10_000)}]"
-)
+train_images, train_labels = ak.datasets.arrays("fashion_mnist", f"train[:{pick(1000, 60_000)}]")
+test_images, test_labels = ak.datasets.arrays("fashion_mnist", f"test[:{pick(500, 10_000)}]")
 classes = ak.datasets.class_names("fashion_mnist")
 boot = test_images[np.flatnonzero(test_labels == 9)[0]]
 noise = np.random.default_rng(0).normal(size=boot.shape)
@@ -196,7 +192,7 @@ fig
 
 # %% tags=["nbval-ignore-output"]
 ring_train = ak.datasets.load("ring", batch_size=256, seed=0)
-ring_steps = pick(100, 2500, 20_000)
+ring_steps = pick(100, 2500)
 
 
 def train_on_ring(model, points=ring_train):
@@ -324,7 +320,7 @@ fig
 # And the ring, from noise, with the network that we trained:
 
 # %% tags=["nbval-ignore-output"]
-n_points = pick(500, 5000, 5000)
+n_points = pick(500, 5000)
 samplers = {
     "DDPM, 200 steps": ak.diffusion.DDPM(200),
     "DDIM, 20": ak.diffusion.DDIM(20),
@@ -376,7 +372,7 @@ start = time.perf_counter()
 images_only = ak.datasets.load(
     "fashion_mnist", f"train[:{len(train_images)}]", batch_size=64, seed=0
 )
-autoencoder.fit(images_only.repeat(), steps_per_epoch=pick(20, 2000, 40_000), verbose=2)
+autoencoder.fit(images_only.repeat(), steps_per_epoch=pick(20, 2000), verbose=2)
 autoencoder_seconds = time.perf_counter() - start
 first = [np.flatnonzero(test_labels == k)[0] for k in range(10)]
 latents, _ = autoencoder.encode(test_images[first])
@@ -406,17 +402,17 @@ ak.show(ak.diffusion.LatentDiffusion.encode)
 train = ak.datasets.load(
     "fashion_mnist", f"train[:{len(train_images)}]", batch_size=64, seed=0, labels=True
 )
-latent_steps = pick(20, 1300, 40_000)
+latent_steps = pick(20, 1300)
 lesson_model = ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1)
 lesson_model.compile(
     keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1.5e-3, latent_steps))
 )
-progress = ak.callbacks.SampleGrid(n=20, every=pick(1, 2, 2), display=False)
+progress = ak.callbacks.SampleGrid(n=20, every=pick(1, 2), display=False)
 start = time.perf_counter()
 history = lesson_model.fit(
     train.repeat(),
     steps_per_epoch=latent_steps // 10,
-    epochs=pick(1, 10, 10),
+    epochs=pick(1, 10),
     callbacks=[progress],
     verbose=2,
 )
@@ -436,7 +432,7 @@ progress.strip(n=6)
 
 # %% tags=["nbval-ignore-output"]
 features = ak.metrics.fashion_features()
-n_asked = pick(200, 2000, 10_000)
+n_asked = pick(200, 2000)
 asked = np.arange(n_asked) % 10
 
 
@@ -525,9 +521,9 @@ ak.show(ak.diffusion.DiffusionModel.bound_terms)
 
 # %% tags=["nbval-ignore-output"]
 pixel_model = ak.checkpoints.load("diffusion_fashion_mnist")
-few = slice(pick(8, 250, 10_000))
+few = slice(pick(8, 250))
 bound = pixel_model.variational_bound(
-    test_images[few], test_labels[few], n_steps=pick(4, 20, 100), seed=0
+    test_images[few], test_labels[few], n_steps=pick(4, 20), seed=0
 )
 bits = ak.diffusion.bits_per_dimension(bound, (28, 28, 1))
 print(
@@ -559,8 +555,8 @@ ak.show(ak.diffusion.DiffusionModel.denoiser)
 
 # %% tags=["nbval-ignore-output"]
 latent_model = ak.checkpoints.load("latent_diffusion_fashion_mnist")
-scales = pick((1.0, 3.0), (1.0, 1.5, 2.0, 4.0, 8.0), (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 8.0))
-n_each = pick(50, 800, 5000)
+scales = pick((1.0, 3.0), (1.0, 1.5, 2.0, 4.0, 8.0))
+n_each = pick(50, 800)
 sweep, panels = {}, []
 for scale in scales:
     images = latent_model.generate(
@@ -601,7 +597,7 @@ ak.plots.grid(
 # $x_t$ itself; below, the picture that the network sees in it at that moment.
 
 # %% tags=["nbval-ignore-output"]
-sampler = ak.diffusion.DDIM(pick(4, 24, 50))
+sampler = ak.diffusion.DDIM(pick(4, 24))
 labels = tf.range(10)
 denoise = pixel_model.denoiser((labels,), guidance_scale=2.0, guided=True)
 coefficients = sampler.coefficients(pixel_model.alpha_bar)
@@ -643,7 +639,7 @@ known[:14] = True
 chosen = test_images[first]
 draws = [
     pixel_model.inpaint(
-        chosen, known, test_labels[first], ak.diffusion.DDPM(pick(4, 100, 250)), 2.0, seed=seed
+        chosen, known, test_labels[first], ak.diffusion.DDPM(pick(4, 100)), 2.0, seed=seed
     )
     for seed in range(3)
 ]
@@ -683,7 +679,7 @@ ak.plots.grid(emoji, columns=12, row_labels=list(kinds))
 # %% tags=["nbval-ignore-output"]
 emoji_train, _ = ak.datasets.arrays("emoji", "train", image_size=32)
 emoji_test, _ = ak.datasets.arrays("emoji", "test", image_size=32)
-fresh = pixel_model.generate(pick(20, 100, 1000), guidance_scale=1.5, seed=1)
+fresh = pixel_model.generate(pick(20, 100), guidance_scale=1.5, seed=1)
 
 
 def flat(images):
@@ -731,7 +727,7 @@ for result in races["Diffusion"]["results"]:
 # And the checkpoints, after their longer training. Drawing is timed here, on your machine:
 
 # %% tags=["nbval-ignore-output"]
-n_timed = pick(8, 256, 1024)
+n_timed = pick(8, 256)
 for name, model in (("pixels", pixel_model), ("latents", latent_model)):
     model.generate(n_timed, seed=0)  # builds the graph
     start = time.perf_counter()
@@ -837,9 +833,9 @@ print([layer.name for layer in pixel_model.layers], type(lesson_model.optimizer)
 keras.utils.set_random_seed(0)
 text_network = keras.Sequential([keras.Input((784,)), *(layers.Dense(784) for _ in range(5))])
 text_network.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
-clean = flat(train_images[: pick(500, 10_000, 60_000)])
+clean = flat(train_images[: pick(500, 10_000)])
 noisy = clean + np.random.default_rng(0).normal(size=clean.shape).astype("float32")
-text_network.fit(noisy, clean, batch_size=128, epochs=pick(1, 4, 20), verbose=2)
+text_network.fit(noisy, clean, batch_size=128, epochs=pick(1, 4), verbose=2)
 matrix, offset = np.eye(784), np.zeros(784)
 for layer in text_network.layers:
     kernel, bias = layer.get_weights()

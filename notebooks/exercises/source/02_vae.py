@@ -448,7 +448,7 @@ expect(
 # 4 points; 3 with one wrong name, 2 with two, else none.
 
 # %%
-steps = ak.profile.pick(fast=10, lesson=400, full=2000)
+steps = ak.profile.pick(fast=10, lesson=400)
 others = test_images[4000:]
 packed = "AACAPwAAAAAAAHpFAACAPwAAgD8AAIA/AAB6RQAAgD8AAPBDAACAPwAAekUAAIA/CtcjPAAAgD8AAHpFAACAPw=="
 all_settings = np.frombuffer(base64.b64decode(packed), "<f4").reshape(4, 4)
@@ -615,7 +615,7 @@ import numpy as np
 from aigc_keras.exercises import expect
 from IPython.display import display
 
-some, _ = ak.datasets.arrays("fashion_mnist", f"test[:{ak.profile.pick(50, 300, 2000)}]")
+some, _ = ak.datasets.arrays("fashion_mnist", f"test[:{ak.profile.pick(50, 300)}]")
 measured = price_and_worth(vae_16d, some, seed=0)
 expect(
     "how many arrays came back",
@@ -730,7 +730,7 @@ expect(
     rtol=0.6,
 )
 # Bernoulli pixels, other test pictures, another seed, and logits instead of Keras' own likelihood.
-pictures, _ = ak.datasets.arrays("fashion_mnist", f"test[600:{ak.profile.pick(1000, 1000, 2000)}]")
+pictures, _ = ak.datasets.arrays("fashion_mnist", "test[600:1000]")
 prices, worths, errors = price_and_worth(vae_2d, pictures, seed=5)
 mean, log_variance = vae_2d.encode(pictures)
 z = mean + np.exp(log_variance / 2) * rng.normal(size=mean.shape)

@@ -23,7 +23,7 @@ from keras import ops
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
-pick = ak.profile.pick  # fast: does it run; lesson: some seconds a task; full: the same, larger
+pick = ak.profile.pick  # fast: does it run; lesson: some seconds a task
 
 
 def photograph(name, size):
@@ -332,7 +332,7 @@ expect(
 )
 
 # What your step paints: the background of the cat, with the features of the chapter.
-side = pick(32, 96, 128)
+side = pick(32, 96)
 tower = ak.style.PerceptualFeatures(
     ["block1_conv1", "block2_conv1", "block3_conv1"], dtype="float32"
 )
@@ -343,7 +343,7 @@ entry = keras.Input((None, None, 3))
 seeing = keras.Model(entry, list(tower(entry).values()))
 painter = RegionPainter(cat, mosaic, oval, seeing, 0.1)
 painter.compile(keras.optimizers.Adam(0.05), run_eagerly=ak.profile.name() == "fast")
-painter.paint(pick(1, 20, 100))
+painter.paint(pick(1, 20))
 display(
     ak.plots.grid(
         np.stack([cat, mosaic, painter.picture()]),
@@ -482,7 +482,7 @@ SCRAMBLED = np.array(
     ]
 )
 settings = np.exp(SCRAMBLED @ np.random.default_rng(5).normal(size=(5, 5)))
-side = pick(32, 96, 128)
+side = pick(32, 96)
 given = [photograph("chelsea", side), ak.patterns.draw("mosaic", side)]
 runs, paintings = {}, []
 for name, s in zip("ABCDE", settings, strict=True):
@@ -495,7 +495,7 @@ for name, s in zip("ABCDE", settings, strict=True):
     rate = keras.optimizers.schedules.InverseTimeDecay(s[0], decay_steps=50, decay_rate=1.0)
     # Two steps are done before a graph for them is built.
     model.compile(keras.optimizers.Adam(rate), run_eagerly=ak.profile.name() == "fast")
-    runs[name] = model.fit(pick(1, 4, 10), epochs=pick(1, 6, 10), verbose=0).history
+    runs[name] = model.fit(pick(1, 4), epochs=pick(1, 6), verbose=0).history
     paintings.append(model.picture())
 ak.plots.grid(
     np.stack([*given, *paintings]),
@@ -511,7 +511,7 @@ for axis, (name, history) in zip(axes[0], runs.items(), strict=True):
         axis.semilogy(
             range(1, len(history[key]) + 1), history[key], "o-", label=key.replace("_", " ")
         )
-    axis.set(title=name, xlabel=f"{pick(1, 4, 10)} steps each")
+    axis.set(title=name, xlabel=f"{pick(1, 4)} steps each")
 axes[0, 0].set_ylabel("loss before its weight")
 axes[0, 4].legend()
 fig
@@ -645,8 +645,8 @@ expect(
 tower = ak.style.PerceptualFeatures(["block2_conv1"], dtype="float32")
 worths, bars = [], []
 for name in ak.patterns.NAMES:
-    maps = tower(ak.patterns.draw(name, pick(64, 128, 256))[None])["block2_conv1"][0].numpy()
-    error, standard_error, worth = crop_worth(maps, 8, pick(4, 100, 400), seed=0)
+    maps = tower(ak.patterns.draw(name, pick(64, 128))[None])["block2_conv1"][0].numpy()
+    error, standard_error, worth = crop_worth(maps, 8, pick(4, 100), seed=0)
     worths.append(worth)
     bars.append(worth * standard_error / error)
 display(

@@ -425,7 +425,7 @@ expect(
 # wrong answer, 2 with two, else none.
 
 # %%
-train_steps = ak.profile.pick(fast=20, lesson=2000, full=10_000)
+train_steps = ak.profile.pick(fast=20, lesson=2000)
 ring, ring_labels = ak.datasets.arrays("ring")
 clouds = (0, 3, 5)
 frequency = np.array([1, 0, 0, 1 / 6, 0, 1 / 6, 0, 0])[ring_labels]
@@ -627,7 +627,7 @@ from aigc_keras.exercises import expect
 import aigc_keras as ak
 import numpy as np
 
-eight, n = ak.datasets.ring_centers(), ak.profile.pick(300, 2000, 10_000)
+eight, n = ak.datasets.ring_centers(), ak.profile.pick(300, 2000)
 measured = survival(eight, 0.03, 1.0, n, seed=0)
 expect(
     "how many numbers came back",
@@ -663,9 +663,7 @@ expect(
     [share, error],
     "all random numbers have to come from the seed.",
 )
-forgetting = np.array(
-    ak.profile.pick([0.2], [0.05, 0.1, 0.2, 0.4, 0.7, 1.0], [*np.linspace(0.05, 1, 20)])
-)
+forgetting = np.array(ak.profile.pick([0.2], [0.05, 0.1, 0.2, 0.4, 0.7, 1.0]))
 fig, axes = ak.plots.figure(size=(7.0, 4.0))
 axis = axes[0, 0]
 for centers, label in ((eight, "eight clouds"), (eight[::4], "two of them")):
@@ -705,7 +703,7 @@ def exact_survival(centers, std, time):
     return np.mean(weights[np.arange(len(home)), home] / weights.sum(axis=1))
 
 
-n = ak.profile.pick(1000, 8000, 20_000)
+n = ak.profile.pick(1000, 8000)
 rng = np.random.default_rng(0)
 six = rng.normal(size=(6, 3)).astype("float32")
 for seed, (name, centers, std, time) in enumerate(
@@ -791,9 +789,7 @@ def my_picture(model, seed):
         return ak.diffusion.Denoised(image, (noisy - signal_rate * image) / noise_rate)
 
     drawn = (
-        ak.diffusion.DDIM(ak.profile.pick(2, 12, 15))
-        .sample(between, noise, model.alpha_bar)
-        .numpy()
+        ak.diffusion.DDIM(ak.profile.pick(2, 12)).sample(between, noise, model.alpha_bar).numpy()
     )
     return drawn.reshape(len(pairs), len(weights), 28, 28, 1)
     ### END SOLUTION

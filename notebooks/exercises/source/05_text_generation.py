@@ -335,7 +335,7 @@ table = np.frombuffer(
     ),
     "<f4",
 ).reshape(5, 4)
-length, n_steps, n_written = 32, pick(1, 200, 200), pick(2, 56, 56)
+length, n_steps, n_written = 32, pick(1, 200), pick(2, 56)
 tokenizer = ak.text.CharTokenizer.train([*texts, *test_texts])
 known, unseen = (tokenizer.encode("\n".join(part)) for part in (texts, test_texts[:10]))
 first_knob = tf.Variable(0)
@@ -390,10 +390,10 @@ def run(a, b, c, d):
     first_knob.assign(int(a))
     optimizer.learning_rate = float(d)
     rng, every = np.random.default_rng(1), max(n_steps // 10, 1)
-    held_out = rows(unseen, pick(4, 64, 64), int(b), np.random.default_rng(2))
+    held_out = rows(unseen, pick(4, 64), int(b), np.random.default_rng(2))
     training, validation = [], []
     for step in range(n_steps):
-        training.append(float(training_step(*rows(known[: int(c)], pick(4, 16, 16), int(b), rng))))
+        training.append(float(training_step(*rows(known[: int(c)], pick(4, 16), int(b), rng))))
         if (step + 1) % every == 0:
             validation.append(float(held_out_loss(*held_out)))
     tokens = unseen[:length]
@@ -559,7 +559,7 @@ expect("gain where there is none", context_gain(looks_back(3), chapters, 3, 7, 1
 # %% tests="context_gain" points=3
 from aigc_keras.exercises import expect
 
-some = [english.tokenizer.encode(text) for text in test_texts[-pick(2, 6, 6) :]]
+some = [english.tokenizer.encode(text) for text in test_texts[-pick(2, 6) :]]
 got = context_gain(english, some, 3, 24, 40, 48)
 # More is tested when you hand in: chapters of different length, the standard error, the real model on other chapters.
 ### BEGIN HIDDEN TESTS
@@ -604,9 +604,9 @@ expect("standard error with them", again[1], wanted, hint, 0.25)
 # What did you measure? The gain of `gpt_kjv` over one token of context, on unseen chapters, with error bars. (Nothing to do in this cell.)
 
 # %%
-some = [english.tokenizer.encode(text) for text in test_texts[: pick(2, 10, 40)]]
-contexts = pick((4,), (2, 4, 8, 16, 32), (2, 4, 8, 16, 32, 64))
-gains = [context_gain(english, some, 1, long, 64, pick(96, 32, 16)) for long in contexts]
+some = [english.tokenizer.encode(text) for text in test_texts[: pick(2, 10)]]
+contexts = pick((4,), (2, 4, 8, 16, 32))
+gains = [context_gain(english, some, 1, long, 64, pick(96, 32)) for long in contexts]
 fig, axes = ak.plots.figure(size=(6.4, 3.8))
 axes[0, 0].errorbar(contexts, *np.transpose(gains), fmt="o-", capsize=5)
 axes[0, 0].set(xlabel="tokens of context", ylabel="bits a token saved", xscale="log")

@@ -105,7 +105,7 @@ network = keras.models.clone_model(checkpoint.ema_generator)
 network.set_weights(checkpoint.ema_generator.get_weights())
 (table,) = (x for x in network.layers if isinstance(x, layers.Embedding))
 first_vector, last_vector = (table.get_weights()[0][k].copy() for k in garments)
-more_latents = checkpoint.sample_latents(pick(30, 100, 500), seed=1).numpy()
+more_latents = checkpoint.sample_latents(pick(30, 100), seed=1).numpy()
 walk = np.zeros((8, 11, 28, 28, 1), "float32")
 means = []
 for j in range(11):

@@ -103,7 +103,7 @@ def my_picture(model, seed):
     images = images[[np.flatnonzero(labels == k)[seed] for k in range(10)]]
     known = np.zeros((28, 28, 1), bool)
     known[::4] = True  # every fourth row of the picture
-    sampler = ak.diffusion.DDPM(ak.profile.pick(2, 15, 15))
+    sampler = ak.diffusion.DDPM(ak.profile.pick(2, 15))
     rows = [images, np.where(known, images, 0.3).astype("float32")]
     for wanted in (np.arange(10), (np.arange(10) + 1) % 10):  # the right label, and the next one
         rows.append(model.inpaint(images, known, wanted, sampler, seed=seed))

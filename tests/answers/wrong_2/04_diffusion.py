@@ -97,7 +97,7 @@ def my_picture(model, seed):
     noise = keras.random.normal((20, 28, 28, 1))
     labels = tf.range(20) % 10
     denoise = model.denoiser((labels,), guidance_scale=0.5, guided=True)
-    sampler = ak.diffusion.DDIM(ak.profile.pick(2, 10, 10))
+    sampler = ak.diffusion.DDIM(ak.profile.pick(2, 10))
     return sampler.sample(denoise, noise, model.alpha_bar).numpy().reshape(2, 10, 28, 28, 1)
 
 

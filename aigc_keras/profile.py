@@ -30,5 +30,5 @@ def announce(chapter):
         lesson = measured[chapter]
         print(
             f"Measured in the lesson profile on {lesson['cores']} cores: "
-            f"{lesson['seconds'] / 60:.1f} minutes, {lesson['peak_memory_gib']:.1f} GiB."
+            f"about {lesson['seconds'] / 60:.0f} minutes, {lesson['peak_memory_gib']:.0f} GiB."
         )

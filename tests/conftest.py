@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -15,3 +16,15 @@ def _same_start():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="session")
+def prepared_fashion():
+    """The folder of Fashion-MNIST, prepared before or now, if this machine has any source."""
+    from aigc_keras.datasets import fashion
+
+    try:
+        builder, _ = fashion.fashion_mnist_builder()
+    except RuntimeError as error:
+        pytest.skip(f"no Fashion-MNIST: {error}")
+    return Path(builder.data_dir)

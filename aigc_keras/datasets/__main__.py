@@ -3,17 +3,18 @@
 import sys
 
 from aigc_keras import datasets
+from aigc_keras.datasets import fashion, texts
 
 
 def main():
     for each in datasets.names():
         if each == "fashion_mnist":
-            datasets._fashion_mnist_builder()  # says itself where it came from
+            fashion.fashion_mnist_builder()  # says itself where it came from
         else:
             print(datasets.describe(each).splitlines()[0])
     print(datasets.describe("kjv").splitlines()[0])
     try:
-        datasets._tang()  # as well
+        texts.tang()  # as well
     except RuntimeError as error:
         print(error, file=sys.stderr)  # English goes on
 

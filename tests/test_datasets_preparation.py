@@ -1,6 +1,5 @@
 """`aigc_keras.datasets`: sources, damaged data, several processes, interrupted ones."""
 
-import functools
 import gzip
 import hashlib
 import json
@@ -26,14 +25,14 @@ from aigc_keras.datasets import fashion, preparation
 def data_dir(tmp_path, monkeypatch):
     """An empty folder in the place of tfds' own, and nothing remembered."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    builder = functools.cache(fashion.fashion_mnist_builder.__wrapped__)
-    monkeypatch.setattr(fashion, "fashion_mnist_builder", builder)
-    monkeypatch.setattr(
-        datasets, "fashion_mnist", functools.cache(fashion.fashion_mnist.__wrapped__)
-    )
-    datasets._resized.cache_clear()
+    forget()
     yield tmp_path
-    datasets._resized.cache_clear()
+    forget()
+
+
+def forget():
+    for cached in (fashion._builder, fashion._fashion_mnist, fashion.fashion_images):
+        cached.cache_clear()
 
 
 # --- Debian's files and the other sources -----------------------------------------------------

@@ -14,6 +14,7 @@ from aigc_keras import datasets
 from aigc_keras.datasets import texts
 from aigc_keras.datasets.__main__ import main
 from aigc_keras.datasets.preparation import data_folder
+from aigc_keras.datasets.records import RECORDS
 
 HANZI = "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
 FORM = re.compile("|".join(rf"({HANZI}{{{n}}}，{HANZI}{{{n}}}。\n?){{2}}(?<!\n)" for n in (5, 7)))
@@ -128,6 +129,11 @@ def test_names_and_descriptions(tang):
         assert f"{len(''.join(train + test)):,} characters" in about
         for word in ("MIT", "out of copyright", "Left out: "):
             assert word in about
+        record = RECORDS[name]
+        for text in (record.about, record.licence, record.source):
+            assert text in about
+        if name == "kjv" or "npm's package" in about.splitlines()[-1]:  # Debian's has few
+            assert record.count == {"train": len(train), "test": len(test)}
     assert "GPL-3+" in datasets.describe("tang")
     assert "Source used: already prepared from " in datasets.describe("tang")
 

@@ -6,45 +6,19 @@ sources.
 """
 
 import difflib
-import functools
 import os
 import re
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
-from aigc_keras.datasets import fashion
-from aigc_keras.datasets.fashion import (
-    DEBIAN_FOLDER,
-    FASHION_CLASSES,
-    FASHION_MNIST_SIZES,
-    fashion_mnist,
-)
+from aigc_keras.datasets.fashion import DEBIAN_FOLDER, FASHION_MNIST_SIZES
 from aigc_keras.datasets.folders import folder_files, folder_images
-from aigc_keras.datasets.images import (
-    CROPS,
-    PHOTOGRAPHS,
-    RING_STD,
-    TEST_PHOTOGRAPHS,
-    crops,
-    digits,
-    emoji_font,
-    emoji_images,
-    emoji_split,
-    photograph,
-    ring_centers,
-    ring_points,
-)
+from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photograph, ring_centers
 from aigc_keras.datasets.preparation import expanded
-from aigc_keras.datasets.records import ABOUT, ABOUT_TEXT, DEFAULT_SIZE, TEXTS
-from aigc_keras.datasets.texts import (
-    DEBIAN_POEMS,
-    NPM_POEMS,
-    NPM_POEMS_SHA256,
-    kjv,
-    tang,
-    text_file,
-)
+from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
+from aigc_keras.datasets.texts import DEBIAN_POEMS, NPM_POEMS, NPM_POEMS_SHA256, text_file
 from aigc_keras.model import steady
 
 # --- the public functions ---------------------------------------------------------------------
@@ -52,7 +26,7 @@ from aigc_keras.model import steady
 
 def names():
     """Names that `load` and `arrays` know; a folder of images works as well. Texts: `TEXTS`."""
-    return tuple(ABOUT)
+    return IMAGES
 
 
 def load(
@@ -73,8 +47,6 @@ def load(
     Raises ValueError for bad arguments, RuntimeError if there is no source, the data is damaged or
     its folder cannot be written to (TFDS_DATA_DIR, else ~/tensorflow_datasets).
     """
-    import tensorflow as tf
-
     if not _is_int(batch_size) or batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size!r}, need a positive integer")
     if not _is_int(seed) or not -(2**63) <= seed < 2**63:
@@ -133,28 +105,25 @@ def text(name, split="train"):
 def describe(name):
     """What a dataset or text is, how many, its shape, licence and origin, as printable text."""
     is_file = isinstance(name, (str, Path)) and expanded(name).is_file()
-    if name in TEXTS or (is_file and name not in ABOUT):
-        return _describe_text(_known_text(name))
-    name = _known(name)
-    if isinstance(name, Path):
-        files, classes, _ = folder_files(name, "train")
-        return f"{name.name}: {len(files):,} image files for training, classes: {classes}"
-    about, licence, origin = ABOUT[name]
-    size, channels = DEFAULT_SIZE.get(name), 3 if name in ("emoji", "photographs") else 1
-    train, test = (_count(name, split) for split in ("train", "test"))
-    shape = "(2,)" if name == "ring" else f"({size}, {size}, {channels})"
-    lines = [
-        f"{name}: {train:,} train + {test:,} test examples of shape {shape}. {about}",
-        f"Licence: {licence}",
-        f"From: {origin}",
-    ]
-    if name == "fashion_mnist" and fashion.fashion_mnist_builder.cache_info().currsize:
-        lines.append(f"Source used: {fashion.fashion_mnist_builder()[1]}")
-    if name == "photographs":
-        for each, (_, _, terms) in PHOTOGRAPHS.items():
-            split = "test" if each in TEST_PHOTOGRAPHS else "train"
-            lines.append(f"- {each} ({split}): {terms}")
-    return "\n".join(lines)
+    if name in TEXTS or (is_file and name not in IMAGES):
+        name = _known_text(name)
+        parts, note = _corpus(name)
+        documents = " + ".join(f"{len(part):,} {split}" for split, part in parts.items())
+        characters = sum(len(document) for part in parts.values() for document in part)
+        first = f"{Path(name).name}: {documents} documents of text, {characters:,} characters."
+        if isinstance(name, Path):
+            return f"{first} {note}"
+        record = RECORDS[name]
+    else:
+        name = _known(name)
+        if isinstance(name, Path):
+            files, classes, _ = folder_files(name, "train")
+            return f"{name.name}: {len(files):,} image files for training, classes: {classes}"
+        record = RECORDS[name]
+        counts = " + ".join(f"{count:,} {split}" for split, count in record.count.items())
+        first, note = f"{name}: {counts} examples of shape {record.shape}.", record.note()
+    lines = [f"{first} {record.about}", f"Licence: {record.licence}", f"From: {record.source}"]
+    return "\n".join([*lines, note] if note else lines)
 
 
 def class_names(name):
@@ -162,15 +131,12 @@ def class_names(name):
     name = _known(name)
     if isinstance(name, Path):
         return folder_files(name, "train")[1]
-    if name == "fashion_mnist":
-        return FASHION_CLASSES
-    if name == "digits":
-        return tuple("0123456789")
-    if name == "photographs":
-        return tuple(PHOTOGRAPHS)
-    raise ValueError(
-        f"name: {name!r} has no class names; accepted: fashion_mnist, digits, photographs, a folder"
-    )
+    named = [each for each in IMAGES if isinstance(RECORDS[each].classes, tuple)]
+    if name not in named:
+        raise ValueError(
+            f"name: {name!r} has no class names; accepted: {', '.join(named)}, a folder"
+        )
+    return RECORDS[name].classes
 
 
 def captions(split="train", language="en"):
@@ -199,7 +165,7 @@ def _is_int(value):
 
 def _known(name):
     """The name itself, or a Path if it means a folder."""
-    if isinstance(name, str) and name in ABOUT:
+    if isinstance(name, str) and name in IMAGES:
         return name
     is_text = isinstance(name, str)
     is_folder = is_text and os.path.isdir(os.path.expanduser(name))  # not of "", which is Path(".")
@@ -260,6 +226,7 @@ def _parse_split(split):
 def _check_size(image_size, smallest):
     if not _is_int(image_size) or not smallest <= image_size <= 512:
         raise ValueError(f"image_size: got {image_size!r}, need an integer, {smallest} to 512")
+    return int(image_size)
 
 
 # --- from a name to arrays --------------------------------------------------------------------
@@ -272,48 +239,20 @@ def _examples(name, split, image_size):
     if isinstance(name, Path):
         if image_size is None:
             raise ValueError("image_size: got None; a folder of images needs one, e.g. 64")
-        _check_size(image_size, 1)
+        size = _check_size(image_size, 1)
         files, _, labels = folder_files(name, base)
-        images, labels = folder_images(name, files, labels, int(image_size))
-    elif name == "ring":
+        images, labels = folder_images(name, files, labels, size)
+        cut = part(len(images))
+        return images[cut], labels[cut]
+    record = RECORDS[name]
+    if len(record.shape) == 1:
         if image_size is not None:
-            raise ValueError(f"image_size: got {image_size!r}; 'ring' has points, accepted: None")
-        images, labels = ring_points(base)
+            raise ValueError(f"image_size: got {image_size!r}; {name!r} has points, accepted: None")
     else:
-        image_size = DEFAULT_SIZE[name] if image_size is None else image_size
-        _check_size(image_size, 16 if name in ("emoji", "photographs") else 1)
-        cut = part(_count(name, base))  # first, so that only what is asked for is drawn or resized
-        span = (base, cut.start, cut.stop, int(image_size))
-        draw = {"emoji": emoji_images, "photographs": crops}.get(name)
-        return draw(*span) if draw else _resized(name, *span)
-    cut = part(len(images))
-    return images[cut], labels[cut]
-
-
-def _count(name, split):
-    if name == "fashion_mnist":
-        return FASHION_MNIST_SIZES[split]
-    if name == "emoji":
-        return len(emoji_split(split))
-    if name == "photographs":
-        return CROPS[split]
-    return len({"digits": digits, "ring": ring_points}[name](split)[1])
-
-
-@functools.lru_cache(maxsize=4)
-def _resized(name, split, start, stop, image_size):
-    images, labels = {"fashion_mnist": fashion_mnist, "digits": digits}[name](split)
-    images, labels = images[start:stop], labels[start:stop]
-    if images.shape[1] != image_size:
-        from PIL import Image
-
-        size = (image_size, image_size)  # Pillow's bilinear filter is antialiased
-        grey = (Image.fromarray(image).resize(size, Image.BILINEAR) for image in images[..., 0])
-        images = np.stack([np.asarray(image) for image in grey])[..., None]
-    return images, labels
-
-
-# --- text -------------------------------------------------------------------------------------
+        image_size = record.shape[0] if image_size is None else image_size
+        image_size = _check_size(image_size, record.smallest)
+    cut = part(record.count[base])  # first, so that only what is asked for is drawn or resized
+    return record.load(base, cut.start, cut.stop, image_size)
 
 
 def _corpus(name):
@@ -321,15 +260,4 @@ def _corpus(name):
     if isinstance(name, Path):
         status = name.stat()
         return text_file(name, status.st_mtime_ns, status.st_size)
-    return {"kjv": kjv, "tang": tang}[name]()
-
-
-def _describe_text(name):
-    parts, note = _corpus(name)
-    documents = " + ".join(f"{len(part):,} {split}" for split, part in parts.items())
-    characters = sum(len(document) for part in parts.values() for document in part)
-    first = f"{Path(name).name}: {documents} documents of text, {characters:,} characters. "
-    if isinstance(name, Path):
-        return first + note
-    about, licence, origin = ABOUT_TEXT[name]
-    return f"{first}{about}\nLicence: {licence}\nFrom: {origin}\n{note}"
+    return RECORDS[name].load()

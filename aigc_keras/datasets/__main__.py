@@ -9,7 +9,7 @@ from aigc_keras.datasets import fashion, texts
 def main():
     for each in datasets.names():
         if each == "fashion_mnist":
-            fashion.fashion_mnist_builder()  # says itself where it came from
+            fashion._builder()  # says itself where it came from
         else:
             print(datasets.describe(each).splitlines()[0])
     print(datasets.describe("kjv").splitlines()[0])

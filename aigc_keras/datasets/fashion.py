@@ -9,6 +9,7 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from aigc_keras.datasets.images import resized
 from aigc_keras.datasets.preparation import (
     data_folder,
     first_source,
@@ -21,18 +22,20 @@ from aigc_keras.datasets.preparation import (
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_SIZES = {"train": 60_000, "test": 10_000}
-FASHION_CLASSES = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
+
+
+@functools.lru_cache(maxsize=4)
+def fashion_images(split, start, stop, size):
+    images, labels = _fashion_mnist(split)
+    return resized(images[start:stop], size), labels[start:stop]
 
 
 @functools.cache
-def fashion_mnist(split):
+def _fashion_mnist(split):
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    builder, _ = fashion_mnist_builder()
+    builder, _ = _builder()
     folder, count = Path(builder.data_dir), FASHION_MNIST_SIZES[split]
     try:
         data = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
@@ -53,7 +56,7 @@ def _records(folder, split):
 
 
 @functools.cache
-def fashion_mnist_builder():
+def _builder():
     """(tfds' builder of verified, prepared data; which source it came from), prepared if needed."""
     import tensorflow_datasets as tfds
     from google.protobuf.json_format import ParseError
@@ -78,6 +81,11 @@ def fashion_mnist_builder():
     source = source or "already prepared by tensorflow-datasets"
     print(f"fashion_mnist: {source}")
     return builder, source
+
+
+def source_used():
+    """For `describe`, once this process has asked for the data."""
+    return f"Source used: {_builder()[1]}" if _builder.cache_info().currsize else ""
 
 
 def _build_fashion_mnist(temporary):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from aigc_keras.images import read, to_rgb
 
@@ -53,18 +54,6 @@ PHOTOGRAPHS = {  # name: (package, file in it, licence and author as that packag
     ),
 }
 TEST_PHOTOGRAPHS = ("china", "coffee")  # no crop of a picture is in both splits
-CROPS = {"train": 1_000, "test": 100}
-
-
-def photograph(name, size=None):
-    """One of the whole pictures behind "photographs", float32 (H, W, 3) in [-1, 1].
-
-    name: one of `class_names("photographs")`. size: length of the longer side in pixels, None
-    keeps the picture's own.
-
-    Raises ValueError for another name or a wrong size, RuntimeError if the package lacks the file.
-    """
-    return read(photograph_file(name), size)
 
 
 def ring_centers():
@@ -73,17 +62,28 @@ def ring_centers():
     return (0.75 * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype("float32")
 
 
+def ring_points(split, start, stop, _):
+    points, labels = _ring()
+    rows = slice(start, stop) if split == "train" else slice(20_000 + start, 20_000 + stop)
+    return points[rows], labels[rows]
+
+
 @functools.cache
-def ring_points(split):
+def _ring():
     rng = np.random.default_rng(0)
     labels = rng.integers(8, size=25_000, dtype=np.int32)
     points = ring_centers()[labels] + RING_STD * rng.standard_normal((25_000, 2))
-    cut = slice(20_000) if split == "train" else slice(20_000, None)
-    return points[cut].astype("float32"), labels[cut]
+    return points.astype("float32"), labels
+
+
+@functools.lru_cache(maxsize=4)
+def digit_images(split, start, stop, size):
+    images, labels = _digits(split)
+    return resized(images[start:stop], size), labels[start:stop]
 
 
 @functools.cache
-def digits(split):
+def _digits(split):
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -93,6 +93,14 @@ def digits(split):
         np.arange(len(images)), train_size=1_500, stratify=data.target, random_state=0
     )[split == "test"]
     return images[rows], data.target[rows].astype("int32")
+
+
+def resized(images, size):
+    """Grey uint8 images (N, H, W, 1) as (N, size, size, 1), by Pillow's antialiased filter."""
+    if images.shape[1] == size:
+        return images
+    grey = (Image.fromarray(image).resize((size, size), Image.BILINEAR) for image in images[..., 0])
+    return np.stack([np.asarray(image) for image in grey])[..., None]
 
 
 # --- emoji ------------------------------------------------------------------------------------
@@ -151,8 +159,6 @@ def emoji_split(split):
 
 @functools.lru_cache(maxsize=4)
 def emoji_images(split, start, stop, size):
-    from PIL import Image, ImageDraw, ImageFont
-
     labels = emoji_split(split)[start:stop]
     # In units of 1/1024 of the font size a glyph is 1320 wide and centred 420 above the base line.
     points = round(size * 1024 / 1320)
@@ -171,7 +177,27 @@ def emoji_images(split, start, stop, size):
 # --- photographs ------------------------------------------------------------------------------
 
 
-def photograph_file(name):
+def photograph(name, size=None):
+    """One of the whole pictures behind "photographs", float32 (H, W, 3) in [-1, 1].
+
+    name: one of `class_names("photographs")`. size: length of the longer side in pixels, None
+    keeps the picture's own.
+
+    Raises ValueError for another name or a wrong size, RuntimeError if the package lacks the file.
+    """
+    return read(_photograph_file(name), size)
+
+
+def photograph_terms():
+    """Licence and author of each, a line each, for `describe`."""
+    lines = []
+    for name, (_, _, terms) in PHOTOGRAPHS.items():
+        split = "test" if name in TEST_PHOTOGRAPHS else "train"
+        lines.append(f"- {name} ({split}): {terms}")
+    return "\n".join(lines)
+
+
+def _photograph_file(name):
     """Path of a photograph, read from the package itself: its own functions may download."""
     if not isinstance(name, str) or name not in PHOTOGRAPHS:
         raise ValueError(f"name: got {name!r}, accepted: {', '.join(PHOTOGRAPHS)}")
@@ -189,15 +215,13 @@ def crops(split, start, stop, size):
     A side is half to all of the photograph's shorter side, so that a crop shows some thing, and at
     least `size` where the photograph has it, so that few are enlarged.
     """
-    from PIL import Image
-
     names = tuple(PHOTOGRAPHS)
     chosen = [i for i, name in enumerate(names) if (split == "test") == (name in TEST_PHOTOGRAPHS)]
     numbers = np.arange(start, stop)
     labels = np.array(chosen, "int32")[numbers % len(chosen)]
     images = np.empty((len(numbers), size, size, 3), "uint8")
     for label in np.unique(labels):
-        with Image.open(photograph_file(names[label])) as image:
+        with Image.open(_photograph_file(names[label])) as image:
             image = to_rgb(image)
         short = min(image.size)
         for row in np.flatnonzero(labels == label):

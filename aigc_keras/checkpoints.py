@@ -4,7 +4,6 @@ A checkpoint is one `.npz` file: the model's configuration as JSON, its weights 
 `manifest.json` beside it says how it was made; `make checkpoints NAME=...` makes it again.
 """
 
-import hashlib
 import json
 import re
 import zipfile
@@ -15,7 +14,7 @@ import filelock
 import keras
 import numpy as np
 
-from aigc_keras.files import DATA, replaced
+from aigc_keras.files import DATA, replaced, sha256
 
 # What NumPy, zip and Keras raise for a file that is something else.
 NO_CHECKPOINT = (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError)
@@ -73,7 +72,7 @@ def save(model, name, folder=FOLDER, **facts):
     with filelock.FileLock(folder / ".lock"):  # the manifest is read, changed and written
         with replaced(path) as partial:
             np.savez_compressed(partial, config=np.array(config), **arrays)
-        entry = {"sha256": _sha256(path), "bytes": path.stat().st_size, **facts}
+        entry = {"sha256": sha256(path), "bytes": path.stat().st_size, **facts}
         with replaced(folder / "manifest.json") as partial:
             text = json.dumps({**manifest(folder), name: entry}, indent=2, sort_keys=True)
             partial.write_bytes(text.encode() + b"\n")
@@ -97,7 +96,7 @@ def load(name, folder=FOLDER):
         raise FileNotFoundError(
             f"{path} is missing: `make checkpoints NAME={name}` trains it again."
         )
-    if _sha256(path) != entries[name]["sha256"]:
+    if sha256(path) != entries[name]["sha256"]:
         raise ValueError(f"{path} is truncated or altered: its SHA-256 is not the manifest's.")
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -111,7 +110,3 @@ def load(name, folder=FOLDER):
             f"{path} is no checkpoint ({error}); accepted is what `save` wrote."
         ) from error
     return model
-
-
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()

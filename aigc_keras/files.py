@@ -26,6 +26,12 @@ def replaced(path):
         partial.unlink(missing_ok=True)
 
 
+def sha256(path):
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class UnreadableFileError(OSError, ValueError):
     """A file is damaged or of another model. An OSError: so Keras tries the copy of a backup."""
 

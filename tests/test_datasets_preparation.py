@@ -19,6 +19,7 @@ import pytest
 
 from aigc_keras import datasets
 from aigc_keras.datasets import fashion, preparation
+from aigc_keras.files import sha256
 
 
 @pytest.fixture
@@ -255,7 +256,7 @@ def copy_prepared(prepared, data_dir, keep_record):
 def test_truncated_record_is_refused_by_name_and_removed(prepared_fashion, data_dir, by_us):
     folder = copy_prepared(prepared_fashion, data_dir, keep_record=by_us)
     if by_us and not (folder / "sha256.json").exists():
-        digests = {path.name: preparation.sha256(path) for path in folder.iterdir()}
+        digests = {path.name: sha256(path) for path in folder.iterdir()}
         (folder / "sha256.json").write_text(json.dumps(digests))
     (records,) = folder.glob("*-test.tfrecord*")
     os.truncate(records, records.stat().st_size - 100)
@@ -283,8 +284,11 @@ def test_damaged_description_is_refused_by_name(prepared_fashion, data_dir):
 # --- several processes, interrupted ones ------------------------------------------------------
 
 WORKER = """
-import importlib.util, sys, time
+import importlib.util, sys, time, types
 from pathlib import Path
+# Of the package only what `preparation` imports: TensorFlow would take seconds.
+sys.modules["aigc_keras"] = types.ModuleType("aigc_keras")
+sys.modules["aigc_keras"].__path__ = [str(Path({module!r}).parents[1])]
 spec = importlib.util.spec_from_file_location("preparation", {module!r})
 preparation = importlib.util.module_from_spec(spec); spec.loader.exec_module(preparation)
 root, seconds = Path(sys.argv[1]), float(sys.argv[2])

@@ -15,10 +15,10 @@ from aigc_keras.datasets.preparation import (
     first_source,
     prepare,
     refuse,
-    sha256,
     unpack_debian,
     verify,
 )
+from aigc_keras.files import sha256
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_SIZES = {"train": 60_000, "test": 10_000}

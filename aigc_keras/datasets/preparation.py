@@ -1,7 +1,6 @@
 """A folder of prepared data, made whole or not at all, from the first source that works."""
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -12,6 +11,8 @@ import warnings
 from pathlib import Path
 
 import filelock
+
+from aigc_keras.files import sha256
 
 
 def expanded(path):
@@ -143,8 +144,3 @@ def _altered(folder):
         if not (folder / name).is_file() or sha256(folder / name) != digest:
             return folder / name
     return None
-
-
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,10 +15,10 @@ from aigc_keras.datasets.preparation import (
     first_source,
     prepare,
     run,
-    sha256,
     unpack_debian,
     verify,
 )
+from aigc_keras.files import sha256
 
 NPM_POEMS = "chinese-poetry@2.0.1"
 NPM_POEMS_SHA256 = "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86"

@@ -109,14 +109,14 @@ def check_shape(name, shape, accepted, rank=None):
         raise ValueError(f"{name}: got {shape!r}, accepted is {accepted}.") from None
 
 
-def check_numbers(name, array, accepted):
-    """`array` as float32, all of it finite, otherwise a ValueError."""
+def check_numbers(name, array, accepted, dtype="float32"):
+    """`array` as floats of this `dtype`, all of them finite, otherwise a ValueError."""
     try:
         array = np.asarray(array)
         if array.dtype.kind not in "fiu":
             raise ValueError
         with np.errstate(over="ignore"):  # what is too large becomes infinity
-            array = array.astype("float32")
+            array = array.astype(dtype, copy=False)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: got {array!r:.80}, {accepted}.") from None
     if not np.isfinite(array).all():

@@ -347,7 +347,7 @@ PAIRED = [
         (GOOD[:, 0], r"shape \(6,\)"),
         (GOOD[:0], r"shape \(0, 3\)"),
         (GOOD[:1], "(shape|k: got 3)"),
-        (BAD_NUMBER, "NaN or infinity in 1 of 6 rows"),
+        (BAD_NUMBER, "got NaN or infinity, accepted are finite numbers of shape"),
         (GOOD.astype(str), "accepted are finite numbers"),
     ],
 )

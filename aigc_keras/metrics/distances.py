@@ -5,26 +5,17 @@ import warnings
 
 import numpy as np
 
-from aigc_keras.guards import check_number, check_seed
+from aigc_keras.guards import check_number, check_numbers, check_seed
 
 _BLOCK = 2**22  # entries of a block of distances: 32 MiB, whatever the number of samples
 
 
 def _check_rows(name, array, at_least=1):
     """`array` as finite float64 of shape (N, D) with N >= at_least."""
-    try:
-        rows = np.asarray(array)
-    except ValueError:  # rows of different length
-        rows = np.zeros(0)
     accepted = f"accepted are finite numbers of shape (N, D) with N >= {at_least} and D >= 1"
-    if rows.dtype.kind not in "fiu":
-        raise ValueError(f"{name}: got {rows.dtype}, {accepted}.")
+    rows = check_numbers(name, array, accepted, "float64")
     if rows.ndim != 2 or len(rows) < at_least or rows.shape[1] < 1:
         raise ValueError(f"{name}: got shape {rows.shape}, {accepted}.")
-    rows = rows.astype(np.float64, copy=False)
-    if not np.isfinite(rows).all():
-        bad = np.count_nonzero(~np.isfinite(rows).all(axis=1))
-        raise ValueError(f"{name}: got NaN or infinity in {bad} of {len(rows)} rows, {accepted}.")
     return rows
 
 

@@ -3,7 +3,6 @@
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
 from aigc_keras.guards import check_number, check_numbers
@@ -53,10 +52,11 @@ def bits_per_character(nats, characters):
     The error is that of a ratio whose texts were drawn at random (Cochran 1977, eq. 2.46).
     """
     accepted = "accepted are numbers (N,)"
-    check_numbers("nats", nats, accepted)  # of any sign: a difference of models has an error too
-    if check_numbers("characters", characters, accepted).min(initial=0) < 0:
-        raise ValueError(f"characters: got {np.min(characters)}, {accepted}, none below 0.")
-    nats, characters = (np.asarray(x, "float64") for x in (nats, characters))
+    # The first of any sign: a difference of models has an error too.
+    nats = check_numbers("nats", nats, accepted, "float64")
+    characters = check_numbers("characters", characters, accepted, "float64")
+    if characters.min(initial=0) < 0:
+        raise ValueError(f"characters: got {characters.min()}, {accepted}, none below 0.")
     if nats.shape != characters.shape or nats.ndim != 1 or len(nats) < 2:
         raise ValueError(
             f"nats, characters: got shapes {nats.shape} and {characters.shape}, accepted is (N,) "

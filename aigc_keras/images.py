@@ -14,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from aigc_keras.files import replaced
+from aigc_keras.guards import check_number
 
 MAX_PIXELS = 25_000_000  # 300 MB as float32
 MIN_SIDE = 16
@@ -44,9 +45,8 @@ def read(path, size=None):
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path: got {path!r}, accepted is the path of an image file.")
-    is_int = isinstance(size, int | np.integer) and not isinstance(size, bool)
-    if size is not None and (not is_int or size < MIN_SIDE):
-        raise ValueError(f"size: got {size!r}, accepted are None and an integer >= {MIN_SIDE}.")
+    if size is not None:
+        check_number("size", size, MIN_SIDE, integer=True)
     with open(os.path.expanduser(path), "rb") as file:
         with decoding(path):
             image = Image.open(file)

@@ -9,6 +9,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
+from aigc_keras.guards import check_choice, check_number
+
 _OVERSAMPLE = 3  # drawn so many times larger, then averaged: smooth edges
 
 
@@ -19,13 +21,10 @@ def draw(name, size=256, seed=0):
 
     Raises ValueError for an unknown name, a size or a seed out of range.
     """
-    if name not in NAMES:
-        raise ValueError(f"name: got {name!r}, accepted: {', '.join(NAMES)}")
-    for argument, value, low, high in (("size", size, 32, 1024), ("seed", seed, 0, 2**32)):
-        is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not is_int or not low <= value <= high:
-            raise ValueError(f"{argument}: got {value!r}, need an integer, {low} to {high}")
-    canvas = _PAINTERS[name](np.random.default_rng(seed), int(size) * _OVERSAMPLE)
+    check_choice("name", name, NAMES)
+    size = check_number("size", size, 32, below=1025, integer=True)
+    check_number("seed", seed, 0, below=2**32, integer=True)
+    canvas = _PAINTERS[name](np.random.default_rng(seed), size * _OVERSAMPLE)
     image = Image.fromarray(np.uint8(np.clip(canvas, 0, 1) * 255 + 0.5)).reduce(_OVERSAMPLE)
     return np.asarray(image, "float32") / 127.5 - 1
 

@@ -186,7 +186,7 @@ def test_captions_fit_the_pictures(split):
 
 
 def test_captions_refuse_an_unknown_language():
-    with pytest.raises(ValueError, match=r"language: got 'fr'.*'en', 'zh'"):
+    with pytest.raises(ValueError, match=r"language: got 'fr', accepted are en, zh"):
         datasets.captions(language="fr")
 
 
@@ -220,7 +220,7 @@ def test_photographs_are_those_of_the_packages(no_network):
 
 
 def test_photograph_refuses_what_it_has_not(monkeypatch):
-    with pytest.raises(ValueError, match=r"name: got 'lena', accepted: astronaut, chelsea"):
+    with pytest.raises(ValueError, match=r"name: got 'lena', accepted are astronaut, chelsea"):
         datasets.photograph("lena")
     gone = {"gone": ("skimage", "data/gone.png", "none")}
     monkeypatch.setattr("aigc_keras.datasets.images.PHOTOGRAPHS", gone)
@@ -379,11 +379,17 @@ def test_keras_fits_on_it():
         (dict(name="digits", batch_size=0), r"batch_size: got 0"),
         (dict(name="digits", batch_size=True), r"batch_size: got True"),
         (dict(name="digits", seed=0.5), r"seed: got 0.5"),
-        (dict(name="digits", image_size=0), r"image_size: got 0, need an integer, 1 to 512"),
+        (
+            dict(name="digits", image_size=0),
+            r"image_size: got 0, .* >= 1 and < 513",
+        ),
         (dict(name="digits", image_size=513), r"image_size: got 513"),
         (dict(name="digits", image_size=28.0), r"image_size: got 28.0"),
-        (dict(name="emoji", image_size=15), r"image_size: got 15, need an integer, 16 to 512"),
-        (dict(name="photographs", image_size=15), r"image_size: got 15, need an integer, 16"),
+        (dict(name="emoji", image_size=15), r"image_size: got 15, accepted is an integer >= 16"),
+        (
+            dict(name="photographs", image_size=15),
+            r"image_size: got 15, accepted is an integer >= 16",
+        ),
         (dict(name="ring", image_size=28), r"image_size: got 28"),
     ],
 )

@@ -63,9 +63,9 @@ def test_palettes_differ_as_the_names_say():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(name="oil"), r"name: got 'oil', accepted: strokes, mosaic, ink_wash, waves"),
+        (dict(name="oil"), r"name: got 'oil', accepted are strokes, mosaic, ink_wash, waves"),
         (dict(name=["waves"]), r"name: got \['waves'\]"),
-        (dict(name="waves", size=31), r"size: got 31, need an integer, 32 to 1024"),
+        (dict(name="waves", size=31), r"size: got 31, accepted is an integer >= 32 and < 1025"),
         (dict(name="waves", size=64.0), r"size: got 64.0"),
         (dict(name="waves", seed=-1), r"seed: got -1"),
         (dict(name="waves", seed=True), r"seed: got True"),

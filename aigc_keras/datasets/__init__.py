@@ -19,6 +19,7 @@ from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photog
 from aigc_keras.datasets.preparation import expanded
 from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
 from aigc_keras.datasets.texts import DEBIAN_POEMS, NPM_POEMS, NPM_POEMS_SHA256, text_file
+from aigc_keras.guards import check_choice, check_number
 from aigc_keras.model import steady
 
 # --- the public functions ---------------------------------------------------------------------
@@ -47,13 +48,11 @@ def load(
     Raises ValueError for bad arguments, RuntimeError if there is no source, the data is damaged or
     its folder cannot be written to (TFDS_DATA_DIR, else ~/tensorflow_datasets).
     """
-    if not _is_int(batch_size) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}, need a positive integer")
-    if not _is_int(seed) or not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed: got {seed!r}, need an integer of 64 bits")
+    check_number("batch_size", batch_size, 1, integer=True)
+    check_number("seed", seed, -(2**63), below=2**63, integer=True)
     for argument, value in (("shuffle", shuffle), ("labels", labels)):
         if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{argument}: got {value!r}, need True or False")
+            raise ValueError(f"{argument}: got {value!r}, accepted are True and False.")
     images, classes = _examples(name, split, image_size)
     with tf.device("CPU"):
         images, classes = tf.constant(images), tf.constant(classes)
@@ -144,8 +143,7 @@ def captions(split="train", language="en"):
 
     language: "en" or "zh" (Chinese).
     """
-    if language not in ("en", "zh"):
-        raise ValueError(f"language: got {language!r}, accepted: 'en', 'zh'")
+    check_choice("language", language, ("en", "zh"))
     import emoji
 
     emoji.config.load_language(language)
@@ -157,10 +155,6 @@ def captions(split="train", language="en"):
 
 
 # --- arguments --------------------------------------------------------------------------------
-
-
-def _is_int(value):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _known(name):
@@ -224,9 +218,7 @@ def _parse_split(split):
 
 
 def _check_size(image_size, smallest):
-    if not _is_int(image_size) or not smallest <= image_size <= 512:
-        raise ValueError(f"image_size: got {image_size!r}, need an integer, {smallest} to 512")
-    return int(image_size)
+    return check_number("image_size", image_size, smallest, below=513, integer=True)
 
 
 # --- from a name to arrays --------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from aigc_keras.guards import check_choice
 from aigc_keras.images import read, to_rgb
 
 RING_STD = 0.03
@@ -199,9 +200,7 @@ def photograph_terms():
 
 def _photograph_file(name):
     """Path of a photograph, read from the package itself: its own functions may download."""
-    if not isinstance(name, str) or name not in PHOTOGRAPHS:
-        raise ValueError(f"name: got {name!r}, accepted: {', '.join(PHOTOGRAPHS)}")
-    package, path, _ = PHOTOGRAPHS[name]
+    package, path, _ = PHOTOGRAPHS[check_choice("name", name, PHOTOGRAPHS)]
     path = Path(importlib.resources.files(package) / path)
     if not path.is_file():
         raise RuntimeError(f"photographs: the package {package} lacks the file {path}")

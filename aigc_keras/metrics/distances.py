@@ -40,21 +40,13 @@ def warn_if_few(n_real, n_fake, dim):
 
 
 def frechet_distance(real_features, fake_features):
-    """Frechet distance between Gaussians fitted to two sets of features (FID).
+    """Frechet distance between Gaussians fitted to features (N, D) and (M, D): FID, a float >= 0.
 
     Computed in float64 with the unbiased covariances. The estimate is biased upwards by about 1/N,
     so compare only at equal N. For N <= D a covariance is singular; this is where the authors'
     own code stops being reliable, and where this function warns. Ten times D is a good N.
 
-    Args:
-        real_features, fake_features: (N, D) and (M, D).
-
-    Returns:
-        A float >= 0.
-
-    Raises:
-        ValueError: wrong rank, fewer than two rows, different D, NaN.
-
+    Raises ValueError for another rank, fewer than two rows, different D, NaN.
     Source: Heusel et al. 2017, eq. 6.
     """
     real, fake = _check_pair("real_features", real_features, "fake_features", fake_features, 2)
@@ -71,15 +63,9 @@ def _moments(rows):
 def frechet_distance_from_moments(mean1, cov1, mean2, cov2):
     """|mean1 - mean2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), Heusel et al. 2017, eq. 6.
 
-    Args:
-        mean1, mean2: (D,).
-        cov1, cov2: (D, D), symmetric and positive semi-definite.
+    mean1, mean2: (D,). cov1, cov2: (D, D), symmetric and positive semi-definite. A float >= 0.
 
-    Returns:
-        A float >= 0.
-
-    Raises:
-        ValueError: wrong shapes, NaN, a covariance that is not symmetric.
+    Raises ValueError for other shapes, NaN, a covariance that is not symmetric.
     """
     mean1, mean2 = _check_pair("mean1", [mean1], "mean2", [mean2])
     dim = mean1.shape[1]
@@ -111,19 +97,12 @@ def kernel_distance(real_features, fake_features, n_subsets=50, subset_size=1000
     The mean over random subsets. Each takes at most half of the smaller set, so that the subsets
     differ and show the error; smaller subsets leave the mean unbiased and only noisier.
 
-    Args:
-        real_features, fake_features: (N, D) and (M, D), at least four rows each.
-        n_subsets: an integer >= 2.
-        subset_size: rows in a subset, an integer >= 2.
+    real_features, fake_features: (N, D) and (M, D), at least four rows each. n_subsets and
+    subset_size (rows): integers >= 2. Returns (mean, standard error). The mean may be slightly
+    negative where the sets agree. Subsets overlap: with f = subset size / N, their variance s^2
+    times (f / (1 - f) + 1 / n_subsets) is the squared error; s^2 / n_subsets would be too small.
 
-    Returns:
-        (mean, standard error). The mean may be slightly negative where the sets agree. Subsets
-        overlap: with f = subset size / N, their variance s^2 times (f / (1 - f) + 1 / n_subsets) is
-        the squared error, and s^2 / n_subsets alone would be too small.
-
-    Raises:
-        ValueError: wrong rank, fewer than four rows, different D, NaN, a bad number.
-
+    Raises ValueError for another rank, fewer than four rows, different D, NaN, a bad number.
     Source: Binkowski et al. 2018, section 4.
     """
     real, fake = _check_pair("real_features", real_features, "fake_features", fake_features, 4)
@@ -162,16 +141,10 @@ def _polynomial_mmd(x, y):
 def inception_score(probabilities, n_splits=10):
     """exp E KL(p(y|x) || p(y)): from 1 (classes unclear, or one only) to C (clear and all alike).
 
-    Args:
-        probabilities: (N, C) class probabilities of generated images; rows sum to one.
-        n_splits: consecutive parts that are scored one by one, at most N.
+    probabilities: (N, C) of generated images; rows sum to one. n_splits: consecutive parts that are
+    scored one by one, at most N. Returns (mean, standard deviation) over the parts.
 
-    Returns:
-        (mean, standard deviation) over the parts.
-
-    Raises:
-        ValueError: wrong rank, NaN, rows that are no probabilities, more parts than rows.
-
+    Raises ValueError for another rank, NaN, rows that are no probabilities, more parts than rows.
     Source: Salimans et al. 2016, section 4.
     """
     p = _check_rows("probabilities", probabilities)
@@ -201,16 +174,10 @@ def precision_recall(real_features, fake_features, k=3):
     A set's manifold is the union of balls around its samples, each as large as the distance to the
     k-th nearest neighbour. Both numbers depend on N: compare at equal N only.
 
-    Args:
-        real_features, fake_features: (N, D) and (M, D).
-        k: neighbours, from 1 to min(N, M) - 1.
+    real_features, fake_features: (N, D) and (M, D). k: neighbours, from 1 to min(N, M) - 1.
+    Returns (precision, recall), each in [0, 1].
 
-    Returns:
-        (precision, recall), each in [0, 1].
-
-    Raises:
-        ValueError: wrong rank, empty, different D, NaN, k out of range.
-
+    Raises ValueError for another rank, no rows, different D, NaN, k out of range.
     Source: Kynkaanniemi et al. 2019, eq. 1 and 2.
     """
     real, fake = _check_pair("real_features", real_features, "fake_features", fake_features)
@@ -253,15 +220,10 @@ def _distance_blocks(query, reference):
 def nearest_neighbours(query, reference, k=1):
     """The k rows of `reference` nearest to each row of `query`: does a model copy its data?
 
-    Args:
-        query, reference: (N, D) and (M, D); features, or images reshaped to (N, -1).
-        k: from 1 to M.
+    query, reference: (N, D) and (M, D); features, or images reshaped to (N, -1). k: from 1 to M.
+    Returns (Euclidean distances, indices), both (N, k), nearest first.
 
-    Returns:
-        (distances, indices), both (N, k), nearest first; Euclidean.
-
-    Raises:
-        ValueError: wrong rank, empty, different D, NaN, k out of range.
+    Raises ValueError for another rank, no rows, different D, NaN, k out of range.
     """
     query, reference = _check_pair("query", query, "reference", reference)
     check_number("k", k, 1, below=len(reference) + 1, integer=True)
@@ -283,17 +245,10 @@ def count_modes(points, centers, std, n_std=3.0, min_fraction=0.1):
     found when it holds at least `min_fraction` of its fair share N / K in high-quality points.
     VEEGAN and PacGAN ask for a single such point, which at large N a stray sample satisfies.
 
-    Args:
-        points: (N, d).
-        centers: (K, d).
-        std: standard deviation of each mode, > 0.
+    points: (N, d). centers: (K, d). std: standard deviation of each mode, > 0.
+    Returns (modes found, from 0 to K; share of high-quality points, from 0 to 1).
 
-    Returns:
-        (modes found, from 0 to K; share of high-quality points, from 0 to 1).
-
-    Raises:
-        ValueError: wrong rank, empty, different d, NaN, a bad number.
-
+    Raises ValueError for another rank, no rows, different d, NaN, a bad number.
     Source: ring of 8 Gaussians: Metz et al. 2017, section 3.3; counts: Srivastava et al. 2017,
     section 4.1; Lin et al. 2018 (PacGAN), section 4.1.
     """
@@ -316,17 +271,11 @@ def bootstrap(metric, real_features, fake_features, n_resamples=20, seed=0):
     halves is the standard error of the whole: a mean over N/2 of N given rows has the variance
     (2/N - 1/N) s^2 = s^2 / N. Halves have a larger bias, but only their spread is used.
 
-    Args:
-        metric: function of (real_features, fake_features) that returns a number.
-        real_features, fake_features: (N, D) and (M, D), at least four rows each.
-        n_resamples: halves, an integer >= 2; the error itself is known to about 1 / sqrt(2 n).
+    metric: function of (real_features, fake_features) that returns a number. real_features,
+    fake_features: (N, D) and (M, D), at least four rows each. n_resamples: halves, an integer >= 2;
+    the error itself is known to about 1 / sqrt(2 n). Returns (value, standard error), floats.
 
-    Returns:
-        (value, standard error), floats.
-
-    Raises:
-        ValueError: wrong rank, fewer than four rows, different D, NaN, a bad number.
-
+    Raises ValueError for another rank, fewer than four rows, different D, NaN, a bad number.
     Source: delete-d jackknife with d = N / 2, Shao and Wu 1989.
     """
     real, fake = _check_pair("real_features", real_features, "fake_features", fake_features, 4)

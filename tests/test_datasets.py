@@ -222,7 +222,7 @@ def test_photographs_are_those_of_the_packages(no_network):
 def test_photograph_refuses_what_it_has_not(monkeypatch):
     with pytest.raises(ValueError, match=r"name: got 'lena', accepted are astronaut, chelsea"):
         datasets.photograph("lena")
-    gone = {"gone": ("skimage", "data/gone.png", "none")}
+    gone = {"gone": ("skimage/data/gone.png", "none")}
     monkeypatch.setattr("aigc_keras.datasets.images.PHOTOGRAPHS", gone)
     with pytest.raises(RuntimeError, match=r"package skimage lacks the file .*gone\.png"):
         datasets.photograph("gone")

@@ -5,7 +5,6 @@ import functools
 import io
 import os
 import shutil
-import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -70,14 +69,8 @@ def _builder():
         verify(folder)
     try:
         builder = tfds.builder("fashion_mnist", data_dir=folder.parent.parent, try_gcs=False)
-        found = {name: split.num_examples for name, split in builder.info.splits.items()}
     except (ParseError, ValueError) as error:  # prepared by tfds alone, so not checked above
         refuse(folder, f"{folder / 'dataset_info.json'} is truncated or altered", error)
-    if found != FASHION_MNIST_SIZES:
-        refuse(
-            folder,
-            f"{folder / 'dataset_info.json'} says {found} examples, not {FASHION_MNIST_SIZES}",
-        )
     source = source or "already prepared by tensorflow-datasets"
     print(f"fashion_mnist: {source}")
     return builder, source
@@ -136,10 +129,8 @@ def _from_debian(manual, url_infos, folder=None):
 
 
 def _from_apt(manual, url_infos):
-    """Fetch and unpack Debian's package in a temporary folder, which needs no root."""
-    with tempfile.TemporaryDirectory() as folder:
-        unpack_debian("dataset-fashion-mnist", folder)
-        _from_debian(manual, url_infos, Path(folder, *DEBIAN_FOLDER.parts[1:]))
+    unpack_debian("dataset-fashion-mnist", manual)
+    _from_debian(manual, url_infos, Path(manual, *DEBIAN_FOLDER.parts[1:]))
 
 
 def _from_network(manual, url_infos):

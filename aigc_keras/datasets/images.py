@@ -13,43 +13,37 @@ from aigc_keras.guards import check_choice
 from aigc_keras.images import read, to_rgb
 
 RING_STD = 0.03
-PHOTOGRAPHS = {  # name: (package, file in it, licence and author as that package states them)
+PHOTOGRAPHS = {  # name: (file in a package, licence and author as the package states them)
     "astronaut": (
-        *("skimage", "data/astronaut.png"),
+        "skimage/data/astronaut.png",
         "Public domain. NASA: Eileen Collins, https://flic.kr/p/r9qvLn",
     ),
-    "chelsea": (
-        *("skimage", "data/chelsea.png"),
-        "CC0. Stefan van der Walt: Chelsea the cat",
-    ),
+    "chelsea": ("skimage/data/chelsea.png", "CC0. Stefan van der Walt: Chelsea the cat"),
     "china": (
-        *("sklearn", "datasets/images/china.jpg"),
+        "sklearn/datasets/images/china.jpg",
         "CC BY 2.0. danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035",
     ),
-    "coffee": (
-        *("skimage", "data/coffee.png"),
-        "CC0. Rachel Michetti, courtesy of Pikolo Espresso Bar",
-    ),
+    "coffee": ("skimage/data/coffee.png", "CC0. Rachel Michetti, courtesy of Pikolo Espresso Bar"),
     "flower": (
-        *("sklearn", "datasets/images/flower.jpg"),
+        "sklearn/datasets/images/flower.jpg",
         "CC BY 2.0. vultilion, https://www.flickr.com/photos/vultilion/6056698931",
     ),
     "hubble_deep_field": (
-        *("skimage", "data/hubble_deep_field.jpg"),
+        "skimage/data/hubble_deep_field.jpg",
         "Public domain. NASA: Hubble eXtreme Deep Field, "
         "http://hubblesite.org/newscenter/archive/releases/2012/37/image/a/",
     ),
     "immunohistochemistry": (
-        *("skimage", "data/ihc.png"),
+        "skimage/data/ihc.png",
         "No known copyright restrictions. Center for Microscopy And Molecular Imaging (CMMI)",
     ),
     "retina": (
-        *("skimage", "data/retina.jpg"),
+        "skimage/data/retina.jpg",
         "CC0. Mikael Häggström: Medical gallery of Mikael Häggström 2014, "
         "doi:10.15347/wjm/2014.008",
     ),
     "rocket": (
-        *("skimage", "data/rocket.jpg"),
+        "skimage/data/rocket.jpg",
         "Public domain. SpaceX: launch of DSCOVR, "
         "https://www.flickr.com/photos/spacexphotos/16511594820",
     ),
@@ -192,7 +186,7 @@ def photograph(name, size=None):
 def photograph_terms():
     """Licence and author of each, a line each, for `describe`."""
     lines = []
-    for name, (_, _, terms) in PHOTOGRAPHS.items():
+    for name, (_, terms) in PHOTOGRAPHS.items():
         split = "test" if name in TEST_PHOTOGRAPHS else "train"
         lines.append(f"- {name} ({split}): {terms}")
     return "\n".join(lines)
@@ -200,8 +194,8 @@ def photograph_terms():
 
 def _photograph_file(name):
     """Path of a photograph, read from the package itself: its own functions may download."""
-    package, path, _ = PHOTOGRAPHS[check_choice("name", name, PHOTOGRAPHS)]
-    path = Path(importlib.resources.files(package) / path)
+    package, _, inner = PHOTOGRAPHS[check_choice("name", name, PHOTOGRAPHS)][0].partition("/")
+    path = Path(importlib.resources.files(package) / inner)
     if not path.is_file():
         raise RuntimeError(f"photographs: the package {package} lacks the file {path}")
     return path

@@ -51,7 +51,7 @@ def first_source(name, temporary, sources, attempt, package, network, instead):
 
 
 def unpack_debian(package, folder):
-    """Fetch and unpack Debian's package in a temporary folder, which needs no root."""
+    """Fetch Debian's package and unpack it into `folder`, which needs no root."""
     wait = ["-o", "Acquire::http::Timeout=10", "-o", "Acquire::Retries=0"]
     run(["apt-get", *wait, "download", package], folder)
     run(["dpkg-deb", "-x", *map(str, Path(folder).glob(f"{package}_*.deb")), "."], folder)
@@ -119,14 +119,10 @@ def _only_one(folder):
     """Let one process at a time work on `folder`, and clear what a killed one left behind."""
     root = folder.parent.parent
     root.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(_lock(folder), timeout=600):
+    with filelock.FileLock(root / f".{folder.parent.name}.lock", timeout=600):
         for leftover in root.glob(f"{_temporary(folder)}*"):
             shutil.rmtree(leftover)
         yield
-
-
-def _lock(folder):
-    return folder.parent.parent / f".{folder.parent.name}.lock"
 
 
 def _temporary(folder):

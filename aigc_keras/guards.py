@@ -1,8 +1,21 @@
-"""Checks that refuse bad input before training starts."""
+"""Checks that refuse bad input before training starts, and packages that are not there."""
+
+import contextlib
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+
+@contextlib.contextmanager
+def extra(name):
+    """Import in it what only `aigc-keras[name]` installs; an error names it if it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'{error.name} is missing: pip install "aigc-keras[{name}]"', name=error.name
+        ) from error
 
 
 def check_number(name, value, low, below=float("inf"), integer=False):

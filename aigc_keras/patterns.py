@@ -5,11 +5,8 @@
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
-from scipy.special import expit
 
-from aigc_keras.guards import check_choice, check_number
+from aigc_keras.guards import check_choice, check_number, extra
 
 _OVERSAMPLE = 3  # drawn so many times larger, then averaged: smooth edges
 
@@ -75,6 +72,8 @@ def _light(height, strength):
 
 def _strokes(rng, side):
     """Oil paint in short thick strokes along a whirling stream, after Van Gogh's night skies."""
+    with extra("style"):
+        from scipy.ndimage import gaussian_filter
     night = _colors("0b1746", "12307f", "1f56ad", "3f8fc9", "8cc7cf", "e9e3b0", "f6c945", "e8912d")
     x, y = np.meshgrid((np.arange(side) + 0.5) / side, (np.arange(side) + 0.5) / side)
     stream = 0.10 * _noise(rng, side, 3, 2) + 0.35 * y
@@ -136,6 +135,8 @@ def _strokes(rng, side):
 
 def _mosaic(rng, side):
     """Glass and stone tiles set in rings around medallions, with grout between them."""
+    with extra("style"):
+        from scipy.spatial import cKDTree
     glass = _colors("0f2f6b", "1f6fa8", "3fb0ac", "f2ead3", "e0a526", "c8502d", "7c1f2d", "1c5b45")
     centers = []
     while len(centers) < 9:
@@ -194,6 +195,8 @@ def _mosaic(rng, side):
 
 def _ink_wash(rng, side):
     """Mountains in mist, black ink on warm paper, with dry strokes, blots and a red seal."""
+    with extra("style"):
+        from scipy.special import expit
     x, y = np.meshgrid((np.arange(side) + 0.5) / side, (np.arange(side) + 0.5) / side)
     ink = np.zeros((side, side), "float32")
     wet = 0.5 + 0.5 * np.clip(_noise(rng, side, 4, 6), -1, 1)

@@ -17,6 +17,7 @@ from aigc_keras.guards import (
     check_number,
     check_numbers,
     check_sizes,
+    extra,
 )
 
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
@@ -38,7 +39,8 @@ STYLE = {
 
 def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
     """(figure, array of axes) in the course's style; `size` in inches of one axis."""
-    import matplotlib.pyplot as plt
+    with extra("plots"):
+        import matplotlib.pyplot as plt
 
     check_sizes(columns=columns, rows=rows)
     if np.shape(size) != (2,):
@@ -59,9 +61,10 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
 
 @functools.cache
 def _register_hanzi():
-    from matplotlib.font_manager import fontManager
+    with extra("plots"):
+        from matplotlib.font_manager import fontManager
 
-    fonts = importlib.resources.files("pylopdf_fonts_zh_cn")
+        fonts = importlib.resources.files("pylopdf_fonts_zh_cn")
     fontManager.addfont(str(fonts / "NotoSansSC-Regular.otf"))
 
 
@@ -225,7 +228,8 @@ def points(real, fakes, labels, limit=1.1):
 
 def latent_map(latents, labels, names):
     """Latents (N, 2), coloured by their labels (N,), the name of each class at its median."""
-    import matplotlib.pyplot as plt
+    with extra("plots"):
+        import matplotlib.pyplot as plt
 
     latents = _check_points("latents", latents)
     _check_lengths(latents=latents, labels=labels)
@@ -273,9 +277,10 @@ def tokens(pieces, values, label=None, columns=76, title=None):
     `label` says what the values are, on a scale beside them. Line breaks in a piece are shown as ↵;
     after a piece that is one, a new line begins. A hanzi is as wide as two letters.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
-    from matplotlib.patches import Rectangle
+    with extra("plots"):
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import LinearSegmentedColormap, Normalize
+        from matplotlib.patches import Rectangle
 
     _check_lengths(pieces=pieces, values=values)
     _check_strings("pieces", pieces)
@@ -399,7 +404,8 @@ def shapes(network):
 
 def show(thing):
     """The source code of a function, method or class, highlighted: the very lines that run."""
-    from IPython.display import Code
+    with extra("course"):
+        from IPython.display import Code
 
     try:
         if not callable(thing):

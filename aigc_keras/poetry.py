@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from aigc_keras.guards import check_number
+from aigc_keras.guards import check_number, extra
 from aigc_keras.text import END, CharTokenizer, LanguageModel, bounded, check_top, draw, keep_top
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
@@ -41,7 +41,8 @@ def rhyme(character):
     Level (平) are the first and second tone, oblique (仄) the others. Of several readings the usual
     one counts.
     """
-    from pypinyin import Style, pinyin
+    with extra("text"):
+        from pypinyin import Style, pinyin
 
     if not isinstance(character, str) or len(character) != 1:
         raise ValueError(f"character: got {character!r}, accepted is one hanzi.")

@@ -19,7 +19,7 @@ from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photog
 from aigc_keras.datasets.preparation import expanded
 from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
 from aigc_keras.datasets.texts import DEBIAN_POEMS, NPM_POEMS, NPM_POEMS_SHA256, text_file
-from aigc_keras.guards import check_choice, check_number
+from aigc_keras.guards import check_choice, check_number, extra
 from aigc_keras.model import steady
 
 # --- the public functions ---------------------------------------------------------------------
@@ -144,7 +144,8 @@ def captions(split="train", language="en"):
     language: "en" or "zh" (Chinese).
     """
     check_choice("language", language, ("en", "zh"))
-    import emoji
+    with extra("data"):
+        import emoji
 
     emoji.config.load_language(language)
     characters = emoji_font()[0]

@@ -8,6 +8,8 @@ import shutil
 import urllib.request
 from pathlib import Path
 
+import tensorflow as tf
+
 from aigc_keras.datasets.images import resized
 from aigc_keras.datasets.preparation import (
     data_folder,
@@ -18,6 +20,7 @@ from aigc_keras.datasets.preparation import (
     verify,
 )
 from aigc_keras.files import sha256
+from aigc_keras.guards import extra
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_SIZES = {"train": 60_000, "test": 10_000}
@@ -31,13 +34,10 @@ def fashion_images(split, start, stop, size):
 
 @functools.cache
 def _fashion_mnist(split):
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
     builder, _ = _builder()
     folder, count = Path(builder.data_dir), FASHION_MNIST_SIZES[split]
     try:
-        data = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+        data = builder.as_dataset(split=split, batch_size=-1)
     except (
         tf.errors.DataLossError,  # truncated, or a checksum inside the records does not match
         tf.errors.InvalidArgumentError,  # not a picture
@@ -47,7 +47,7 @@ def _fashion_mnist(split):
         refuse(folder, f"{_records(folder, split)} is truncated or altered", error)
     if len(data["image"]) != count:
         refuse(folder, f"{_records(folder, split)} has {len(data['image'])}, not {count} images")
-    return data["image"], data["label"].astype("int32")
+    return data["image"].numpy(), data["label"].numpy().astype("int32")
 
 
 def _records(folder, split):
@@ -57,8 +57,9 @@ def _records(folder, split):
 @functools.cache
 def _builder():
     """(tfds' builder of verified, prepared data; which source it came from), prepared if needed."""
-    import tensorflow_datasets as tfds
-    from google.protobuf.json_format import ParseError
+    with extra("data"):
+        import tensorflow_datasets as tfds
+        from google.protobuf.json_format import ParseError
 
     version = str(tfds.builder_cls("fashion_mnist").VERSION)
     folder = data_folder("fashion_mnist", version)

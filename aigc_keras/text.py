@@ -20,6 +20,7 @@ from aigc_keras.guards import (
     check_number,
     check_optimizer,
     check_seed,
+    extra,
 )
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.model import Model, by_name, compile_config, restored, steady
@@ -127,7 +128,8 @@ class BPETokenizer:
     unknown = None
 
     def __init__(self, model):
-        import tokenizers
+        with extra("text"):
+            import tokenizers
 
         self.model = model
         try:
@@ -153,7 +155,8 @@ class BPETokenizer:
         No token reaches over the end of a word. A run without spaces, or of spaces, is cut every
         192 bytes, 64 hanzi: training takes the square of the length of a word.
         """
-        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+        with extra("text"):
+            from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
         vocab_size = check_number("vocab_size", vocab_size, low=257, integer=True)
         check_texts(texts)

@@ -49,7 +49,7 @@ for extra, calls in {
     ],
     "style": [
         *(lambda name=name: ak.patterns.draw(name) for name in ("strokes", "mosaic", "ink_wash")),
-        lambda: ak.style.feature_layers("hed"),
+        lambda: ak.style.PerceptualFeatures(["block1_conv1"]),
     ],
     "text": [
         lambda: ak.datasets.text("kjv"),

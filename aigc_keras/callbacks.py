@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from aigc_keras import plots
 from aigc_keras.files import replaced
@@ -112,8 +113,6 @@ class SampleGrid(keras.callbacks.Callback):
 
     def gif(self, path, seconds=0.3):
         """Write all that this callback saw of a training as an animated GIF; returns the path."""
-        from PIL import Image
-
         check_number("seconds", seconds, low=0)
         self._check_batches()
         path = Path(path).expanduser()

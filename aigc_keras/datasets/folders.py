@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from aigc_keras.images import decoding, to_rgb
 
@@ -73,8 +74,6 @@ def _image_files(folder):
 
     A link to a folder is followed, unless that one is read already, or holds the link.
     """
-    from PIL import Image
-
     Image.init()
     endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     endings |= _OTHER_PICTURES
@@ -106,8 +105,6 @@ def _image_files(folder):
 @functools.lru_cache(maxsize=4)
 def folder_images(folder, files, labels, size):
     """`files` carries times and lengths so that a changed folder is read again."""
-    from PIL import Image, ImageOps
-
     images, kept, broken = [], [], []
     for (path, _, _), label in zip(files, labels, strict=True):
         try:

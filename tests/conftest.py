@@ -28,3 +28,13 @@ def prepared_fashion():
     except RuntimeError as error:
         pytest.skip(f"no Fashion-MNIST: {error}")
     return Path(builder.data_dir)
+
+
+@pytest.fixture
+def eagerly():
+    """Without graphs: to build one takes longer than a few steps take."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

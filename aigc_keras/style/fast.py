@@ -1,0 +1,163 @@
+"""Johnson et al. 2016: one style in one pass."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from aigc_keras.guards import check_number
+from aigc_keras.model import Model, compile_config, signature
+from aigc_keras.replicas import scaled
+from aigc_keras.style.colors import color_statistics, match_colors
+from aigc_keras.style.features import STYLE_LAYERS
+from aigc_keras.style.losses import PerceptualLoss, _tracked, _trackers, constant
+from aigc_keras.style.networks import transformer
+from aigc_keras.style.pictures import (
+    BORDER,
+    check_batch,
+    check_image,
+    in_tiles,
+    mirrored,
+    thumbnail,
+)
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class FastStyleTransfer(Model):
+    """A network that learns one style and then paints any image in one pass (Johnson et al. 2016).
+
+    Trains on images (B, H, W, 3) in [-1, 1], sides divisible by 4, by the loss of `StyleTransfer`.
+    The network sees the image in the colours of the style and paints what has to change.
+
+    Args:
+        style: image (H, W, 3), floats in [-1, 1], at least 16 px a side.
+        width, n_blocks: size of the network, see `transformer`.
+        content_layers, style_layers, content_weight, style_weight, color_weight,
+            variation_weight: as for `StyleTransfer`.
+        weights, dtype: of the perceptual network, as for `PerceptualFeatures`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        style,
+        width=32,
+        n_blocks=5,
+        content_layers=("block3_conv2",),
+        style_layers=STYLE_LAYERS,
+        content_weight=0.4,
+        style_weight=1.0,
+        color_weight=0.05,
+        variation_weight=0.05,
+        weights="hed",
+        dtype=None,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)  # colours need all their digits
+        style = check_image("style", style)
+        self.width = check_number("width", width, low=1, integer=True)
+        self.n_blocks = check_number("n_blocks", n_blocks, low=0, integer=True)
+        self.perceptual_loss = PerceptualLoss(
+            [style],
+            [1.0],
+            content_layers,
+            style_layers,
+            content_weight,
+            style_weight,
+            color_weight,
+            variation_weight,
+            weights,
+            dtype,
+        )
+        self.colors = [constant(self, "colors", x) for x in color_statistics(style[None])]
+        self.measure, self.paint = transformer(width, n_blocks)
+        self._recolored, self._measure, self._paint = (
+            tf.function(function, reduce_retracing=True)
+            for function in (self.recolored, self.measure, self.paint)
+        )
+        self.trackers = _trackers()
+        self.built = True
+
+    def compile(self, optimizer=None, jit_compile=False, **kwargs):
+        """Choose the optimizer; by default Adam, 2e-3, without XLA."""
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def default_optimizer(self):
+        return keras.optimizers.Adam(2e-3)
+
+    def recolored(self, images):
+        """Images (B, H, W, 3) in the colours of the style."""
+        return match_colors(images, *(ops.convert_to_tensor(x) for x in self.colors))
+
+    def objective(self, pictures, images):
+        """A dict of the losses of pictures painted from images, see `PerceptualLoss`."""
+        return self.perceptual_loss(pictures, self.perceptual_loss.content_of(images))
+
+    def train_step(self, data):
+        images = self.recolored(self.unpack(data))
+        with tf.GradientTape() as tape:
+            pictures, *_ = self.measure(images, training=True)
+            losses = self.objective(pictures, images)
+            scaled_loss = scaled(losses["loss"], self.optimizer, ops.shape(images)[0])
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return _tracked(self.trackers, losses, ops.shape(images)[0])
+
+    def test_step(self, data):
+        images = self.recolored(self.unpack(data))
+        pictures, *_ = self.measure(images)
+        losses = self.objective(pictures, images)
+        return _tracked(self.trackers, losses, ops.shape(images)[0])
+
+    def unpack(self, data):
+        """The images of a batch; labels that came along are not used."""
+        images, _ = super().unpack(data)
+        return images
+
+    def check_batch(self, name, parts):
+        check_batch(name, parts[0], 4)
+
+    def call(self, inputs, training=False):
+        """Painted images of images (B, H, W, 3) in [-1, 1], sides divisible by 4."""
+        pictures, *_ = self.measure(self.recolored(inputs), training=training)
+        return ops.clip(pictures, -1.0, 1.0)
+
+    def call_signature(self):
+        return signature(self.measure)
+
+    def stylize(self, image, tile=512):
+        """One image (H, W, 3) of any size, painted; a large one in tiles of `tile` px.
+
+        All tiles are normalised by the statistics of the whole image, taken at a longer side of
+        about 512 px, and see 64 px around them: there are no seams, and memory stays bounded.
+        """
+        image = self._recolored(check_image("image", image)[None])[0]
+        whole = mirrored(image)
+        small = thumbnail(whole, longest=512 + 2 * BORDER)
+        picture, *statistics = self._measure(small[None])
+
+        def paint(x):
+            # Measuring paints too: a small image is done.
+            done = x.shape[1:] == small.shape == whole.shape
+            return picture if done else self._paint([x, *statistics])
+
+        return in_tiles(paint, image, tile)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "width": self.width,
+            "n_blocks": self.n_blocks,
+            **self.perceptual_loss.get_config(),
+        }
+
+    def get_compile_config(self):
+        return compile_config(self)
+
+    @classmethod
+    def from_config(cls, config):
+        """A model of a grey style; loading its weights brings the real one."""
+        return cls(np.zeros((16, 16, 3), "float32"), **config)

@@ -62,7 +62,7 @@ def _last_convolution():
     return layers.Conv2D(3, 3, padding="same", kernel_initializer="zeros", dtype="float32")
 
 
-def transformer(width=32, n_blocks=5, dtype=None):
+def transformer(width=32, n_blocks=5):
     """The network of Johnson et al. 2016 (arXiv:1603.08155), for images with sides divisible by 4.
 
     Two halvings, residual blocks, two doublings. Doubling repeats pixels and then convolves,
@@ -73,43 +73,34 @@ def transformer(width=32, n_blocks=5, dtype=None):
         Two models that share all weights: `measure`, images to [pictures, statistics of each
         normalisation ...], and `paint`, [images, such statistics ...] to pictures.
     """
-
     check_settings()
-    check_number("width", width, low=1, integer=True)
-    check_number("n_blocks", n_blocks, low=0, integer=True)
-
-    def conv(filters, size, strides=1):
-        return layers.Conv2D(filters, size, strides=strides, padding="same", dtype=dtype)
-
-    def normalisation():
-        return InstanceNormalization(dtype=dtype)
-
-    entry = [
-        (conv(width * 2**i, size, strides), normalisation())
-        for i, (size, strides) in enumerate(((9, 1), (3, 2), (3, 2)))
+    width = check_number("width", width, low=1, integer=True)
+    n_blocks = check_number("n_blocks", n_blocks, low=0, integer=True)
+    sizes = [(width, 9, 1), (2 * width, 3, 2), (4 * width, 3, 2)]  # filters, size, stride
+    sizes += 2 * n_blocks * [(4 * width, 3, 1)] + [(2 * width, 3, 1), (width, 3, 1)]
+    pairs = [
+        (layers.Conv2D(filters, size, strides, padding="same"), InstanceNormalization())
+        for filters, size, strides in sizes
     ]
-    blocks = [[(conv(4 * width, 3), normalisation()) for _ in range(2)] for _ in range(n_blocks)]
-    doublings = [(conv(width * 2**i, 3), normalisation()) for i in (1, 0)]
     last = _last_convolution()
 
-    def build(statistics=None):
+    def build(given=None):
         images = keras.Input((None, None, 3), name="images")
-        given = [] if statistics is None else list(statistics)
         found = []
 
-        def step(x, pair, activation=ops.relu):
-            convolution, norm = pair
-            x, measured = norm(convolution(x), given.pop(0) if given else None)
-            found.append(measured)
-            return activation(x) if activation else x
+        def normalised(x):
+            convolution, normalisation = pairs[len(found)]
+            x, statistics = normalisation(convolution(x), given and given[len(found)])
+            found.append(statistics)
+            return x
 
         x = images
-        for pair in entry:
-            x = step(x, pair)
-        for first, second in blocks:
-            x = x + step(step(x, first), second, activation=None)
-        for pair in doublings:
-            x = step(layers.UpSampling2D(2, interpolation="nearest", dtype=dtype)(x), pair)
+        for _ in range(3):
+            x = ops.relu(normalised(x))
+        for _ in range(n_blocks):
+            x = x + normalised(ops.relu(normalised(x)))
+        for _ in range(2):
+            x = ops.relu(normalised(layers.UpSampling2D(2, interpolation="nearest")(x)))
         return images, images + CORRECTION * last(x), found
 
     images, pictures, found = build()
@@ -119,7 +110,7 @@ def transformer(width=32, n_blocks=5, dtype=None):
     return measure, keras.Model([images, *statistics], pictures, name="paint")
 
 
-def adain_decoder(channels=(64, 128, 256, 512), width=32, dtype=None):
+def adain_decoder(channels=(64, 128, 256, 512), width=32):
     """From normalised maps of all style layers to what changes in a picture.
 
     Huang and Belongie 2017 decode the deepest maps alone and take days; the shallower ones carry
@@ -142,7 +133,7 @@ def adain_decoder(channels=(64, 128, 256, 512), width=32, dtype=None):
         if i < len(channels) - 1:
             x = layers.Concatenate()([x, maps[i]])
         for _ in range(1 if i < 2 else 2):  # texture is made where a convolution costs little
-            x = layers.Conv2D(width * 2**i, 3, padding="same", activation="relu", dtype=dtype)(x)
+            x = layers.Conv2D(width * 2**i, 3, padding="same", activation="relu")(x)
         if i:
-            x = layers.UpSampling2D(2, interpolation="nearest", dtype=dtype)(x)
+            x = layers.UpSampling2D(2, interpolation="nearest")(x)
     return keras.Model(maps, CORRECTION * _last_convolution()(x), name="decoder")

@@ -11,7 +11,7 @@ from aigc_keras.replicas import scaled
 from aigc_keras.style.colors import luminance, match_colors, matched_luminance, mixed_colors
 from aigc_keras.style.features import CONTENT_LAYERS, STYLE_LAYERS
 from aigc_keras.style.losses import PerceptualLoss, _tracked, _trackers, constant
-from aigc_keras.style.pictures import check_image, check_pictures, check_styles, resized
+from aigc_keras.style.pictures import check_image, check_pictures, check_styles, rescaled, resized
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
@@ -275,15 +275,11 @@ def over_levels(train, content, styles, steps, levels=2):
     styles = check_pictures("styles", styles)
     model, initial = None, {}
     for level in reversed(range(levels)):
-        height, width = (max(16, round(side / 2**level)) for side in content.shape[:2])
-        small = [
-            resized(s, *(max(16, round(side / 2**level)) for side in s.shape[:2])) for s in styles
-        ]
-        image = resized(content, height, width)
+        image, *small = (rescaled(x, 0.5**level) for x in (content, *styles))
         if model is not None:
             # What the smaller picture could not hold comes from the content.
-            before, size = model.picture(), model.image_shape[:2]
-            lost = image - resized(resized(image, *size), height, width)
-            initial = {"initial": np.clip(resized(before, height, width) + lost, -1.0, 1.0)}
+            before, size = model.picture(), image.shape[:2]
+            lost = image - resized(resized(image, before.shape[:2]), size)
+            initial = {"initial": np.clip(resized(before, size) + lost, -1.0, 1.0)}
         model = train(image, small, steps // levels, **initial)
     return model

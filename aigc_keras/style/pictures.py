@@ -46,17 +46,23 @@ def check_styles(styles, style_mix):
     return styles, mix / max(mix.sum(), 1e-12)
 
 
-def resized(image, height, width):
-    if image.shape[:2] == (height, width):
+def resized(image, size):
+    """The image with (height, width) `size`."""
+    if image.shape[:2] == size:
         return image
-    image = tf.image.resize(image, (height, width), method="bicubic", antialias=True)
+    image = tf.image.resize(image, size, method="bicubic", antialias=True)
     return np.clip(image.numpy(), -1.0, 1.0)
+
+
+def rescaled(image, scale, multiple=1):
+    """The image with sides `scale` times as long, of at least 16 px and divisible by `multiple`."""
+    sides = (multiple * round(side * scale / multiple) for side in image.shape[:2])
+    return resized(image, tuple(max(16, side) for side in sides))
 
 
 def thumbnail(image, longest=512):
     """The image with a longer side of at most `longest` px, and sides divisible by 8."""
-    scale = min(1.0, longest / max(image.shape[:2]))
-    return resized(image, *(max(16, 8 * round(side * scale / 8)) for side in image.shape[:2]))
+    return rescaled(image, min(1.0, longest / max(image.shape[:2])), multiple=8)
 
 
 BORDER = 16  # px

@@ -107,6 +107,7 @@ class Model(keras.Model):
     """
 
     tracked = ("loss",)  # names of the values that `track` takes
+    draws_noise = True  # whether it has random numbers of its own
     networks = ()  # names of those that have an optimizer each; without, there is one for all
     takes_metrics = False  # whether `test_step` calls `compare`
     evaluation_metrics = ()
@@ -126,8 +127,9 @@ class Model(keras.Model):
 
     def set_up(self, seed=None):
         """What a constructor ends with: the model's random numbers and means of losses."""
-        self.seed = check_seed(seed)
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        if self.draws_noise:
+            self.seed = check_seed(seed)
+            self.seed_generator = keras.random.SeedGenerator(seed)
         self.trackers = [Tracker(name=name) for name in self.tracked]
         self.built = True
 

@@ -5,13 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.guards import check_number, check_own_network
-from aigc_keras.model import Model, compile_config, restored
-from aigc_keras.replicas import scaled
+from aigc_keras.model import Model
 from aigc_keras.style.colors import color_error, color_statistics, match_colors, mixed_colors
 from aigc_keras.style.features import STYLE_LAYERS, PerceptualFeatures, check_names
 from aigc_keras.style.losses import (
-    _tracked,
-    _trackers,
+    PARTS,
     gram_matrix,
     relative_error,
     total_variation,
@@ -44,6 +42,9 @@ class AdaIN(Model):
     Raises:
         ValueError: an argument is out of range.
     """
+
+    tracked = PARTS
+    draws_noise = False
 
     def __init__(
         self,
@@ -80,13 +81,7 @@ class AdaIN(Model):
             tf.function(function, reduce_retracing=True)
             for function in (match_colors, self.paint, self.statistics)
         )
-        self.trackers = _trackers()
-        self.built = True
-
-    def compile(self, optimizer=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; by default Adam, 1e-3, with clipped gradients, without XLA."""
-        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)
+        self.set_up()
 
     def default_optimizer(self):
         # A few styles have far larger errors than the rest.
@@ -150,15 +145,12 @@ class AdaIN(Model):
         data = self.unpack(data)
         with tf.GradientTape() as tape:
             losses = self.losses_of(data, training=True)
-            scaled_loss = scaled(losses["loss"], self.optimizer, ops.shape(data[0])[0])
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return _tracked(self.trackers, losses, ops.shape(data[0])[0])
+        self.descend(tape, losses["loss"], data[0])
+        return self.track(data[0], **losses)
 
     def test_step(self, data):
         data = self.unpack(data)
-        losses = self.losses_of(data, training=False)
-        return _tracked(self.trackers, losses, ops.shape(data[0])[0])
+        return self.track(data[0], **self.losses_of(data, training=False))
 
     accepted_data = (
         "accepted are pairs (images, styles): a tf.data.Dataset or keras.utils.PyDataset of them, "
@@ -215,20 +207,6 @@ class AdaIN(Model):
         return in_tiles(lambda x: self._paint(x, target, own)[0], image, tile)
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "style_layers": self.style_layers,
-            "style_weight": self.style_weight,
-            "color_weight": self.color_weight,
-            "variation_weight": self.variation_weight,
-            "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "weights": self.features.weights_name,
-            "dtype": self.features.compute_dtype,
-        }
-
-    def get_compile_config(self):
-        return compile_config(self)
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "decoder"))
+        # Not the model's own, as which Keras knows these names.
+        features = {"weights": self.features.weights_name, "dtype": self.features.compute_dtype}
+        return super().get_config() | features

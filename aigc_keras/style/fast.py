@@ -6,11 +6,10 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.guards import check_number
-from aigc_keras.model import Model, compile_config, signature
-from aigc_keras.replicas import scaled
+from aigc_keras.model import Model, signature
 from aigc_keras.style.colors import color_statistics, match_colors
 from aigc_keras.style.features import STYLE_LAYERS
-from aigc_keras.style.losses import PerceptualLoss, _tracked, _trackers, constant
+from aigc_keras.style.losses import PARTS, PerceptualLoss, constant
 from aigc_keras.style.networks import transformer
 from aigc_keras.style.pictures import (
     BORDER,
@@ -40,6 +39,9 @@ class FastStyleTransfer(Model):
         ValueError: an argument is out of range.
     """
 
+    tracked = PARTS
+    draws_noise = False
+
     def __init__(
         self,
         style,
@@ -59,17 +61,10 @@ class FastStyleTransfer(Model):
         style = check_image("style", style)
         self.width = check_number("width", width, low=1, integer=True)
         self.n_blocks = check_number("n_blocks", n_blocks, low=0, integer=True)
+        layers = content_layers, style_layers
+        part_weights = content_weight, style_weight, color_weight, variation_weight
         self.perceptual_loss = PerceptualLoss(
-            [style],
-            [1.0],
-            content_layers,
-            style_layers,
-            content_weight,
-            style_weight,
-            color_weight,
-            variation_weight,
-            weights,
-            dtype,
+            [style], [1.0], *layers, *part_weights, weights, dtype
         )
         self.colors = [constant(self, "colors", x) for x in color_statistics(style[None])]
         self.measure, self.paint = transformer(width, n_blocks)
@@ -77,13 +72,7 @@ class FastStyleTransfer(Model):
             tf.function(function, reduce_retracing=True)
             for function in (self.recolored, self.measure, self.paint)
         )
-        self.trackers = _trackers()
-        self.built = True
-
-    def compile(self, optimizer=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; by default Adam, 2e-3, without XLA."""
-        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)
+        self.set_up()
 
     def default_optimizer(self):
         return keras.optimizers.Adam(2e-3)
@@ -101,16 +90,13 @@ class FastStyleTransfer(Model):
         with tf.GradientTape() as tape:
             pictures, *_ = self.measure(images, training=True)
             losses = self.objective(pictures, images)
-            scaled_loss = scaled(losses["loss"], self.optimizer, ops.shape(images)[0])
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        return _tracked(self.trackers, losses, ops.shape(images)[0])
+        self.descend(tape, losses["loss"], images)
+        return self.track(images, **losses)
 
     def test_step(self, data):
         images = self.recolored(self.unpack(data))
         pictures, *_ = self.measure(images)
-        losses = self.objective(pictures, images)
-        return _tracked(self.trackers, losses, ops.shape(images)[0])
+        return self.track(images, **self.objective(pictures, images))
 
     def unpack(self, data):
         """The images of a batch; labels that came along are not used."""
@@ -153,9 +139,6 @@ class FastStyleTransfer(Model):
             "n_blocks": self.n_blocks,
             **self.perceptual_loss.get_config(),
         }
-
-    def get_compile_config(self):
-        return compile_config(self)
 
     @classmethod
     def from_config(cls, config):

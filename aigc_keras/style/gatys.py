@@ -6,11 +6,10 @@ import tensorflow as tf
 from keras import ops
 
 from aigc_keras.guards import check_choice, check_number, check_optimizer
-from aigc_keras.model import Model, compile_config, steady
-from aigc_keras.replicas import scaled
+from aigc_keras.model import Model, steady
 from aigc_keras.style.colors import luminance, match_colors, matched_luminance, mixed_colors
 from aigc_keras.style.features import CONTENT_LAYERS, STYLE_LAYERS
-from aigc_keras.style.losses import PerceptualLoss, _tracked, _trackers, constant
+from aigc_keras.style.losses import PARTS, PerceptualLoss, constant
 from aigc_keras.style.pictures import check_image, check_pictures, check_styles, rescaled, resized
 
 
@@ -43,6 +42,9 @@ class StyleTransfer(Model):
         ValueError: an argument is out of range.
     """
 
+    tracked = PARTS
+    draws_noise = False
+
     def __init__(
         self,
         content,
@@ -74,17 +76,10 @@ class StyleTransfer(Model):
         if self.preserve_color:
             styles = [self._seen(matched_luminance(style, content)) for style in styles]
             color_weight = 0.0
+        layers = content_layers, style_layers
+        part_weights = content_weight, style_weight, color_weight, variation_weight
         self.perceptual_loss = PerceptualLoss(
-            styles,
-            style_mix,
-            content_layers,
-            style_layers,
-            content_weight,
-            style_weight,
-            color_weight,
-            variation_weight,
-            weights,
-            dtype,
+            styles, style_mix, *layers, *part_weights, weights, dtype
         )
         # Non-trainable weights, so that a saved model goes on without its images.
         self.content = constant(self, "content", content)
@@ -95,8 +90,7 @@ class StyleTransfer(Model):
         start = self._inside(self._initial(content, initial, styles, style_mix))
         self.pixels = self.add_weight(start.shape, name="pixels", dtype="float32")
         self.pixels.assign(start)
-        self.trackers = _trackers()
-        self.built = True
+        self.set_up()
 
     def _initial(self, content, initial, styles, style_mix):
         if isinstance(initial, str):
@@ -122,17 +116,10 @@ class StyleTransfer(Model):
         """What the perceptual network sees of `pixels`: three channels."""
         return ops.repeat(pixels, 3, axis=-1) if self.preserve_color else pixels
 
-    def compile(self, optimizer=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; by default Adam with steps that shrink from 0.05, in pixel units.
-
-        `jit_compile` (XLA) is off by default: it loses on convolutions on a CPU.
-        """
-        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build([self.pixels])
-
     def default_optimizer(self):
-        # Adam moves every pixel by about the rate however small its gradient: grain, unless the
-        # steps shrink.
+        """Adam with steps that shrink from 0.05, in pixel units."""
+        # It moves every pixel by about the rate however small its gradient: grain, unless the steps
+        # shrink.
         rate = keras.optimizers.schedules.InverseTimeDecay(0.05, decay_steps=50, decay_rate=1.0)
         return keras.optimizers.Adam(rate)
 
@@ -148,15 +135,12 @@ class StyleTransfer(Model):
     def train_step(self, data):
         with tf.GradientTape() as tape:
             losses = self.objective(ops.convert_to_tensor(self.pixels))
-            scaled_loss = scaled(losses["loss"], self.optimizer, count=1)
-        gradient = tape.gradient(scaled_loss, self.pixels.value)
-        self.optimizer.apply([gradient], [self.pixels])
+        self.descend(tape, losses["loss"], rows=1)
         self.pixels.assign(ops.clip(self.pixels, -1.0, 1.0))
-        return _tracked(self.trackers, losses)
+        return self.track(1, **losses)
 
     def test_step(self, data):
-        losses = self.objective(ops.convert_to_tensor(self.pixels))
-        return _tracked(self.trackers, losses)
+        return self.track(1, **self.objective(ops.convert_to_tensor(self.pixels)))
 
     def fit(self, steps_per_epoch=100, epochs=1, **kwargs):
         """`keras.Model.fit` without data: `epochs` times `steps_per_epoch` steps of the picture.
@@ -220,9 +204,6 @@ class StyleTransfer(Model):
             "seed": self.seed,
             **self.perceptual_loss.get_config(),
         }
-
-    def get_compile_config(self):
-        return compile_config(self)
 
     @classmethod
     def from_config(cls, config):

@@ -8,6 +8,8 @@ from aigc_keras.guards import check_number
 from aigc_keras.style.colors import color_error, mixed_colors
 from aigc_keras.style.features import PerceptualFeatures, check_names
 
+PARTS = ("loss", "content_loss", "style_loss", "color_loss", "variation_loss")
+
 
 def gram_matrix(features):
     """Gatys et al. 2016, eq. 3: G_ij = mean over positions of F_i F_j, in float32.
@@ -159,17 +161,3 @@ def constant(model, name, value):
     weight = model.add_weight(value.shape, name=name, dtype="float32", trainable=False)
     weight.assign(ops.cast(value, "float32"))
     return weight
-
-
-PARTS = ("loss", "content_loss", "style_loss", "color_loss", "variation_loss")
-
-
-def _trackers():
-    return [keras.metrics.Mean(name=name) for name in PARTS]
-
-
-def _tracked(trackers, losses, count=1):
-    """What `train_step` returns: means over the epoch of the losses of `count` images each."""
-    for tracker in trackers:
-        tracker.update_state(losses[tracker.name], sample_weight=count)
-    return {tracker.name: tracker.result() for tracker in trackers}

@@ -211,7 +211,7 @@ ak.show(ak.style.PerceptualLoss.call)
 ak.show(ak.style.StyleTransfer.train_step)
 
 # %% [markdown]
-# - The gradient goes through the network down to the pixels, and `apply` changes them and nothing else.
+# - The gradient goes through the network down to the pixels, and `descend` changes them and nothing else.
 # - The style's Gram matrices and the content's maps never change, so they are computed once.
 # - Layers that no loss uses are not built, and the network runs in bfloat16 where the processor multiplies in it.
 

@@ -345,6 +345,8 @@ def test_refusals(arguments, message):
 def test_refusals_of_the_rest():
     with pytest.raises(ValueError, match="steps_per_epoch: got"):
         model().fit(image()[None])
+    with pytest.raises(TypeError, match="positional"):  # what Keras has there are labels
+        model().fit(2, 3)
     with pytest.raises(ValueError, match="steps: got 1"):
         coarse_to_fine(image(), image(), steps=1)
     with pytest.raises(ValueError, match="styles: got none"):

@@ -142,16 +142,16 @@ class StyleTransfer(Model):
     def test_step(self, data):
         return self.track(1, **self.objective(ops.convert_to_tensor(self.pixels)))
 
-    def fit(self, steps_per_epoch=100, epochs=1, **kwargs):
+    def fit(self, steps_per_epoch=100, *, epochs=1, **kwargs):
         """`keras.Model.fit` without data: `epochs` times `steps_per_epoch` steps of the picture.
 
+        The steps stand where Keras has `x`: `fit(50)`. What else `fit` takes, it takes by name.
         Losses are means over an epoch, so early stopping wants epochs of a few steps.
         """
         _check_no_data(kwargs)
         check_number("steps_per_epoch", steps_per_epoch, low=1, integer=True)
         nothing = steady(tf.data.Dataset.from_tensors(0).repeat())
-        kwargs |= {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
-        return super().fit(nothing, **kwargs)
+        return super().fit(nothing, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
 
     def evaluate(self, **kwargs):
         """`keras.Model.evaluate` without data: the losses of the picture as it is now."""

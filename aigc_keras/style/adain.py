@@ -8,12 +8,7 @@ from aigc_keras.guards import check_number, check_own_network
 from aigc_keras.model import Model
 from aigc_keras.style.colors import color_error, color_statistics, match_colors, mixed_colors
 from aigc_keras.style.features import STYLE_LAYERS, PerceptualFeatures, check_names
-from aigc_keras.style.losses import (
-    PARTS,
-    gram_matrix,
-    relative_error,
-    total_variation,
-)
+from aigc_keras.style.losses import PARTS, gram_matrix, relative_error, total_variation
 from aigc_keras.style.networks import (
     adain_decoder,
     adaptive_instance_normalization,

@@ -86,7 +86,8 @@ class FastStyleTransfer(Model):
         return self.perceptual_loss(pictures, self.perceptual_loss.content_of(images))
 
     def train_step(self, data):
-        images = self.recolored(self.unpack(data))
+        images, _ = self.unpack(data)
+        images = self.recolored(images)
         with tf.GradientTape() as tape:
             pictures, *_ = self.measure(images, training=True)
             losses = self.objective(pictures, images)
@@ -94,14 +95,10 @@ class FastStyleTransfer(Model):
         return self.track(images, **losses)
 
     def test_step(self, data):
-        images = self.recolored(self.unpack(data))
+        images, _ = self.unpack(data)
+        images = self.recolored(images)
         pictures, *_ = self.measure(images)
         return self.track(images, **self.objective(pictures, images))
-
-    def unpack(self, data):
-        """The images of a batch; labels that came along are not used."""
-        images, _ = super().unpack(data)
-        return images
 
     def check_batch(self, name, parts):
         check_batch(name, parts[0], 4)

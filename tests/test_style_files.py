@@ -17,7 +17,7 @@ def paths(tmp_path):
     """Two pictures, the style larger than `stylize` reads it."""
     files.write(tmp_path / "content.jpg", image(192, 288))
     files.write(tmp_path / "style.png", image(320, 256, 1))
-    kept = methods._adain, methods._compiled
+    kept = methods._checkpoint, methods._compiled
     for cache in kept:
         cache.cache_clear()
     yield tmp_path / "content.jpg", tmp_path / "style.png"
@@ -88,8 +88,8 @@ def test_many_pictures_by_training_need_one_graph_for_a_shape(paths, monkeypatch
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("steps", [3, None])
-def test_two_files_by_a_network_trained_for_the_style(paths, monkeypatch, steps):
+def test_two_files_by_a_network_trained_for_the_style(paths, monkeypatch):
+    """And that of one call leaves nothing behind for the next, which has the same network."""
     start, asked, fitted = fast_model(painting=True), [], []
     before = [w.copy() for w in start.measure.get_weights()]
 
@@ -106,14 +106,25 @@ def test_two_files_by_a_network_trained_for_the_style(paths, monkeypatch, steps)
     monkeypatch.setattr(methods, "FastStyleTransfer", small)
     monkeypatch.setattr(checkpoints, "load", lambda name: asked.append(name) or start)
     monkeypatch.setattr(datasets, "load", crops)
-    picture = style.stylize(*paths, method="fast", size=48, steps=steps, verbose=0)
-    assert asked == ["fast_style_waves", ("photographs", "train")]
-    ((transfer, began, n_steps),) = fitted
-    assert n_steps == (steps or 250)
-    for found, kept, value in zip(began, start.measure.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(found, value, "training begins at the checkpoint")
-        np.testing.assert_array_equal(kept, value, "the checkpoint stays as it is")
+    content, other = paths
+    pictures = [
+        style.stylize(content, path, method="fast", size=48, steps=steps, verbose=0)
+        for path, steps in ((content, None), (other, 3), (content, 3), (other, 3))
+    ]
+    assert asked == ["fast_style_waves", *4 * [("photographs", "train")]]
+    assert [n_steps for *_, n_steps in fitted] == [250, 3, 3, 3]
+    assert len({id(transfer) for transfer, *_ in fitted[1:]}) == 1
+    for _, began, _ in fitted:
+        for found, kept, value in zip(began, start.measure.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(found, value, "training begins at the checkpoint")
+            np.testing.assert_array_equal(kept, value, "the checkpoint stays as it is")
+    picture, transfer = pictures[3], fitted[3][0]
+    np.testing.assert_array_equal(picture, pictures[1])
+    assert np.abs(picture - pictures[2]).max() > 0.1
     content, other = files.read(paths[0], 48), files.read(paths[1], 48)
+    targets = (x.perceptual_loss.get_weights() for x in (transfer, small(other)))
+    for found, expected in zip(*targets, strict=True):
+        np.testing.assert_array_equal(found, expected)
     found = transfer.recolored(content[None])[0]
     np.testing.assert_allclose(found, recolored(content, other), atol=1e-4)
     np.testing.assert_array_equal(picture, transfer.stylize(content))

@@ -74,6 +74,14 @@ class FastStyleTransfer(Model):
         )
         self.set_up()
 
+    def change_style(self, style):
+        """Train for another style from now on, an image (H, W, 3); the network stays as it is."""
+        style = check_image("style", style)
+        loss = PerceptualLoss([style], [1.0], **self.perceptual_loss.get_config())
+        self.perceptual_loss.set_weights(loss.get_weights())
+        for kept, value in zip(self.colors, color_statistics(style[None]), strict=True):
+            kept.assign(value)
+
     def default_optimizer(self):
         return keras.optimizers.Adam(2e-3)
 

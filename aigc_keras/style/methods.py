@@ -14,11 +14,12 @@ METHODS = ("gatys", "fast", "adain")
 
 
 @functools.cache
-def _adain():
-    return checkpoints.load("adain")
+def _checkpoint(name):
+    return checkpoints.load(name)
 
 
-# TensorFlow keeps the graph of everything that was ever trained, so one model serves all calls.
+# TensorFlow keeps the graphs of everything that was ever built or trained, so one model serves all
+# calls.
 @functools.lru_cache(maxsize=8)
 def _compiled(method, shape, steps, policy):
     """(compiled model of grey images, the first values of its optimizer)."""
@@ -33,15 +34,12 @@ def _compiled(method, shape, steps, policy):
     return model, [variable.numpy() for variable in model.optimizer.variables]
 
 
-def _trained(model, method, data=(), shape=(16, 16, 3), steps=None, **kwargs):
-    """A model like `model` after `fit`."""
-    policy = keras.config.dtype_policy().name
-    compiled, start = _compiled(method, tuple(shape), steps, policy)
-    compiled.set_weights(model.get_weights())
-    for variable, value in zip(compiled.optimizer.variables, start, strict=True):
+def _untrained(method, shape=(16, 16, 3), steps=None):
+    """A compiled model whose optimizer stands at its first step."""
+    model, start = _compiled(method, tuple(shape), steps, keras.config.dtype_policy().name)
+    for variable, value in zip(model.optimizer.variables, start, strict=True):
         variable.assign(value)
-    compiled.fit(*data, **kwargs)
-    return compiled
+    return model
 
 
 def stylize(content_path, style_path, method="adain", size=512, steps=None, verbose="auto"):
@@ -67,19 +65,21 @@ def stylize(content_path, style_path, method="adain", size=512, steps=None, verb
     if method == "adain":
         if steps is not None:
             raise ValueError(f"steps: got {steps!r}, accepted with 'adain' is None: no training.")
-        return _adain().stylize(content, style)
+        return _checkpoint("adain").stylize(content, style)
     if method == "gatys":
 
         def train(image, styles, steps, **initial):
-            model = StyleTransfer(image, styles, **initial)
-            shape = model.image_shape
-            return _trained(model, method, shape=shape, steps_per_epoch=steps, verbose=verbose)
+            new = StyleTransfer(image, styles, **initial)
+            model = _untrained(method, new.image_shape)
+            model.set_weights(new.get_weights())
+            model.fit(steps, verbose=verbose)
+            return model
 
         return over_levels(train, content, style, 100 if steps is None else steps).picture()
     steps = check_number("steps", 250 if steps is None else steps, low=1, integer=True)
-    start = checkpoints.load("fast_style_waves")
-    model = FastStyleTransfer(style)
-    model.measure.set_weights(start.measure.get_weights())
+    model = _untrained(method, steps=steps)
+    model.change_style(style)
+    model.measure.set_weights(_checkpoint("fast_style_waves").measure.get_weights())
     crops = datasets.load("photographs", "train", batch_size=4, seed=0).repeat()
-    how = {"steps_per_epoch": steps, "verbose": verbose}
-    return _trained(model, method, [crops], steps=steps, **how).stylize(content)
+    model.fit(crops, steps_per_epoch=steps, verbose=verbose)
+    return model.stylize(content)

@@ -202,6 +202,6 @@ class AdaIN(Model):
         return in_tiles(lambda x: self._paint(x, target, own)[0], image, tile)
 
     def get_config(self):
-        # Not the model's own, as which Keras knows these names.
+        # Of the perceptual network: Keras knows both names as the model's own.
         features = {"weights": self.features.weights_name, "dtype": self.features.compute_dtype}
-        return super().get_config() | features
+        return dict(sorted((super().get_config() | features).items()))

@@ -1,5 +1,7 @@
 """Small models and pictures for the tests of chapter 03."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -52,6 +54,13 @@ def adain_model(painting=False, **kwargs):
     if painting:
         start_painting(transfer.decoder, 0.02)
     return transfer
+
+
+@functools.cache
+def painter(make):
+    """A model that paints, for tests that leave it as it is."""
+    keras.utils.set_random_seed(0)
+    return make(painting=True)
 
 
 def start_painting(network, deviation):

@@ -5,7 +5,17 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from style_models import SMALL, adain_model, batch, fast_model, image, moments, recolored, tensors
+from style_models import (
+    SMALL,
+    adain_model,
+    batch,
+    fast_model,
+    image,
+    moments,
+    painter,
+    recolored,
+    tensors,
+)
 
 from aigc_keras import checkpoints, datasets, style
 from aigc_keras import images as files
@@ -41,7 +51,7 @@ def test_two_files_by_training_the_picture(paths, tmp_path):
 
 
 def test_two_files_by_adain(paths, monkeypatch):
-    transfer = adain_model(painting=True)
+    transfer = painter(adain_model)
     asked = []
     monkeypatch.setattr(checkpoints, "load", lambda name: asked.append(name) or transfer)
     for size, style_size in ((48, 48), (272, 256)):

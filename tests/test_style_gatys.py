@@ -19,6 +19,7 @@ from aigc_keras.style import (
 from aigc_keras.style.colors import mixed_colors
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_identical_images_have_no_loss():
     same = image()
     transfer = model(same, same, initial="content", color_weight=0.5, variation_weight=0.0)
@@ -73,6 +74,7 @@ def test_the_picture_starts_recoloured_or_as_asked():
     np.testing.assert_array_equal(model(content, initial=styles[0]).picture(), styles[0])
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_colour_weight_pulls_the_picture_to_the_colours_of_the_style():
     free, held = (
         model(initial="content", style_weight=0.0, content_weight=0.1, color_weight=weight)
@@ -87,6 +89,7 @@ def test_colour_weight_pulls_the_picture_to_the_colours_of_the_style():
     assert held < 0.2 * free
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_preserved_colours_are_those_of_the_content():
     content = image(low=-0.2, high=0.2)
     transfer = model(content, preserve_color=True)
@@ -100,6 +103,7 @@ def test_preserved_colours_are_those_of_the_content():
     np.testing.assert_allclose(changed[inside], changed[inside][:, :1].repeat(3, 1), atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_gradients_reach_the_picture_and_nothing_else():
     transfer = model()
     assert [w.name for w in transfer.trainable_variables] == ["pixels"]
@@ -144,6 +148,7 @@ def test_training_lowers_the_loss_and_stays_in_range():
     assert np.abs(picture).max() <= 1
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_variation_weight_takes_the_noise_out():
     noisy = image() + np.random.default_rng(0).normal(0, 0.1, (32, 40, 3)).astype("float32")
     rough, smooth = (model(np.clip(noisy, -1, 1), variation_weight=weight) for weight in (0.0, 5.0))
@@ -229,6 +234,7 @@ def test_layer_weights_are_shares():
     assert float(style_loss) == pytest.approx(errors[0] / 4 + errors[1] * 3 / 4, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_same_seed_gives_the_same_picture():
     pictures = []
     for seed in (3, 3, 4):
@@ -239,6 +245,7 @@ def test_the_same_seed_gives_the_same_picture():
     assert (pictures[0] != pictures[2]).any()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_callbacks_of_keras_and_ours_work(tmp_path):
     transfer = model()
     grid, limit = SampleGrid(n=1, display=False), TimeLimit(0.0)
@@ -260,6 +267,7 @@ def test_callbacks_of_keras_and_ours_work(tmp_path):
     assert limit.steps == 1
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_broken_loss_stops_the_run():
     transfer = model()
     transfer.compile(keras.optimizers.SGD(float("nan")))
@@ -267,6 +275,7 @@ def test_a_broken_loss_stops_the_run():
         transfer.fit(3, verbose=0)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("preserve_color", [False, True])
 def test_a_saved_model_goes_on_alike(tmp_path, preserve_color):
     weights = {"content_weight": 0.3, "color_weight": 0.7, "variation_weight": 0.1}

@@ -138,12 +138,8 @@ class FastStyleTransfer(Model):
         return in_tiles(paint, image, tile)
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "width": self.width,
-            "n_blocks": self.n_blocks,
-            **self.perceptual_loss.get_config(),
-        }
+        network = {"name": self.name, "width": self.width, "n_blocks": self.n_blocks}
+        return network | self.perceptual_loss.get_config()
 
     @classmethod
     def from_config(cls, config):

@@ -25,13 +25,13 @@ class Oracle(keras.layers.Layer):
     """What the best network answers where the data are a mixture of N(means[k], std^2 I).
 
     Of a class k, data are the k-th part of it; of the label that says nothing, all of it. Written
-    for the cosine schedule, in double precision.
+    for the cosine schedule, or for the straight path, in double precision.
     """
 
-    def __init__(self, means, std, prediction, fractions=None, **kwargs):
+    def __init__(self, means, std, prediction, fractions=None, straight=False, **kwargs):
         super().__init__(**kwargs)
         self.means, self.std, self.prediction = means, std, prediction
-        self.fractions = fractions
+        self.fractions, self.straight = fractions, straight
 
     def call(self, noisy, times, labels=None):
         x, t = (ops.cast(v, "float64") for v in (noisy, times))
@@ -41,6 +41,8 @@ class Oracle(keras.layers.Layer):
         zero = math.cos(0.008 / 1.008 * np.pi / 2) ** 2
         alpha_bar = ops.reshape(1 - (1 - 1e-4) * (1 - angle(t) / zero), ones)
         signal, noise = ops.sqrt(alpha_bar), ops.sqrt(1 - alpha_bar)
+        if self.straight:
+            signal, noise = ops.reshape(1 - t, ones), ops.reshape(t, ones)
         total = signal**2 * self.std**2 + noise**2
         distances = ops.expand_dims(x, 1) - ops.expand_dims(signal, 1) * means
         axes = tuple(range(2, means.ndim + 1))
@@ -56,7 +58,7 @@ class Oracle(keras.layers.Layer):
         image = ops.sum(weights * (means + shrink * distances), axis=1)
         epsilon = (x - signal * image) / noise
         answers = {"noise": epsilon, "image": image, "velocity": signal * epsilon - noise * image}
-        output = answers[self.prediction]
+        output = (answers | {"flow": epsilon - image})[self.prediction]
         if self.fractions is not None:
             steps = ops.cast(ops.round(t * (len(self.fractions) - 1)), "int32")
             fractions = ops.take(np.array(self.fractions), steps)
@@ -65,7 +67,8 @@ class Oracle(keras.layers.Layer):
         return ops.cast(output, "float32")
 
     def get_config(self):
-        own = {k: getattr(self, k) for k in ("means", "std", "prediction", "fractions")}
+        names = ("means", "std", "prediction", "fractions", "straight")
+        own = {k: getattr(self, k) for k in names}
         return {**super().get_config(), **own}
 
 
@@ -88,7 +91,8 @@ def oracle(
     shape = np.shape(means)[1:]
     num_classes = len(means) if classes else None
     inputs = network_inputs(shape, num_classes)
-    network = keras.Model(inputs, Oracle(means, std, prediction, fractions)(*inputs))
+    straight = kwargs.get("noise_schedule") == "straight"
+    network = keras.Model(inputs, Oracle(means, std, prediction, fractions, straight)(*inputs))
     return cls(shape, num_classes, prediction=prediction, network=network, **kwargs)
 
 
@@ -137,8 +141,8 @@ def loss_of(model, data, *labels, training=False):
 
 def rates(timesteps, schedule=diffusion.cosine):
     """(signal rates, noise rates) of the steps 1 to `timesteps`, in double precision."""
-    alpha_bar = schedule(np.arange(1, timesteps + 1) / timesteps)
-    return np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+    path = diffusion.rates_at(schedule, np.arange(1, timesteps + 1) / timesteps)
+    return path["signal_rate"], path["noise_rate"]
 
 
 def assert_same_weights(ours, others, **tolerance):
@@ -158,26 +162,32 @@ def guidance_model(prediction="velocity", **kwargs):
     return oracle(means, 0.1, prediction, classes=True, **kwargs)
 
 
-def exact_variances(timesteps, std):
+def steps_of(timesteps, schedule):
+    """(rates before, rates after, variance of the noise added) of the single steps forward."""
+    path = diffusion.rates_at(schedule, np.arange(timesteps + 1) / timesteps)
+    before, after = ({k: x[part] for k, x in path.items()} for part in (np.s_[:-1], np.s_[1:]))
+    kept = after["signal_rate"] / before["signal_rate"]
+    return before, after, after["noise_rate"] ** 2 - kept**2 * before["noise_rate"] ** 2
+
+
+def exact_variances(timesteps, std, schedule=diffusion.cosine):
     """Of q(x_(k-1) | x_k), k = 1 to `timesteps`, where the data are N(0, std^2): Bayes' rule."""
-    alpha_bar = diffusion.cosine(np.arange(timesteps + 1) / timesteps)
-    total = alpha_bar * std**2 + 1 - alpha_bar
-    beta = diffusion.betas(diffusion.cosine, timesteps)
-    return total[:-1] * beta / total[1:]
+    before, after, added = steps_of(timesteps, schedule)
+    totals = (x["signal_rate"] ** 2 * std**2 + x["noise_rate"] ** 2 for x in (before, after))
+    return next(totals) * added / next(totals)
 
 
 def fixed_variances(timesteps, schedule=diffusion.cosine):
     """(small, large), with the paper's stand-in for the small variance of step 1, which is 0."""
-    alpha_bar = schedule(np.arange(timesteps + 1) / timesteps)
-    large = diffusion.betas(schedule, timesteps)
-    small = large * (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:])
+    before, after, added = steps_of(timesteps, schedule)
+    small = added * before["noise_rate"] ** 2 / after["noise_rate"] ** 2
     small[0] = small[1]
-    return small, large
+    return small, added * (before["scale"] / after["scale"]) ** 2
 
 
-def exact_fractions(timesteps, std):
-    small, large = (np.log(v) for v in fixed_variances(timesteps))
-    fractions = (np.log(exact_variances(timesteps, std)) - small) / (large - small)
+def exact_fractions(timesteps, std, schedule=diffusion.cosine):
+    small, large = (np.log(v) for v in fixed_variances(timesteps, schedule))
+    fractions = (np.log(exact_variances(timesteps, std, schedule)) - small) / (large - small)
     return [0.0, *fractions.tolist()]
 
 

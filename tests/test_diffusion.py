@@ -45,12 +45,14 @@ def test_loss_of_a_network_that_answers_zero(prediction, loss_weighting):
     square = np.mean(data.astype("float64") ** 2)
     if loss_weighting == "simple":
         errors = {"noise": 1.0, "image": square, "velocity": signal**2 + noise**2 * square}
+        errors["flow"] = 1 + square
         weights = np.ones(8)
     else:
         errors = {
             "noise": (noise / signal) ** 2,
             "image": square,
             "velocity": noise**4 * square + signal**2 * noise**2,
+            "flow": (1 + square) * (noise / (signal + noise)) ** 2,
         }
         weights = np.minimum((signal / noise) ** 2, 5.0)
     expected = np.mean(weights * errors[prediction])
@@ -76,8 +78,10 @@ def test_what_no_network_can_know_remains(prediction):
     signal, noise = rates(10)
     left = (0.25 * noise) ** 2 / ((0.25 * signal) ** 2 + noise**2)
     # An error of the image is one of the noise, times signal / noise; of the velocity, 1 / noise.
-    factor = {"noise": signal**2 / noise**2, "image": 1.0, "velocity": 1 / noise**2}[prediction]
-    np.testing.assert_allclose(loss_of(model, data), np.mean(left * factor), rtol=0.02)
+    factors = {"noise": signal**2 / noise**2, "image": 1.0, "velocity": 1 / noise**2}
+    factors["flow"] = (1 + signal / noise) ** 2
+    expected = np.mean(left * factors[prediction])
+    np.testing.assert_allclose(loss_of(model, data), expected, rtol=0.02)
 
 
 @pytest.mark.parametrize("timesteps", [2, 5])
@@ -186,6 +190,7 @@ def test_train_step_equals_a_naive_one(prediction):
     noise = keras.random.normal((16, 2), seed=generator).numpy()
     signal, rate = (r[steps - 1, None].astype("float32") for r in rates(20))
     targets = {"noise": noise, "image": data, "velocity": signal * noise - rate * data}
+    targets["flow"] = noise - data
     with tf.GradientTape() as tape:
         outputs = naive([signal * data + rate * noise, (steps / 20).astype("float32")])
         loss = tf.reduce_mean((targets[prediction] - outputs) ** 2)
@@ -438,6 +443,11 @@ def test_mixed_precision_trains_and_generates_float32():
         ({"num_classes": 2.0}, "num_classes: got 2.0"),
         ({"noise_schedule": "square"}, "noise_schedule: got 'square', accepted are linear, cosine"),
         ({"prediction": "score"}, "prediction: got 'score', accepted are noise, image, velocity"),
+        (
+            {"noise_schedule": "straight"},
+            "prediction .*path: got 'velocity', accepted are image, f",
+        ),
+        ({"noise_schedule": "straight", "prediction": "noise"}, "prediction .*: got 'noise'"),
         ({"loss_weighting": "snr"}, "loss_weighting: got 'snr', accepted are simple, min_snr"),
         ({"variance": "medium"}, "variance: got 'medium', accepted are small, large, learned"),
         ({"timesteps": 1}, "timesteps: got 1"),

@@ -13,10 +13,20 @@ from keras import ops
 
 from aigc_keras import diffusion
 from aigc_keras.datasets import ring_centers
-from aigc_keras.diffusion import DDIM, DDPM, SAMPLERS, SPACINGS, DPMSolver, Heun, cosine
+from aigc_keras.diffusion import (
+    DDIM,
+    DDPM,
+    SAMPLERS,
+    SPACINGS,
+    DPMSolver,
+    Euler,
+    Heun,
+    cosine,
+    straight,
+)
 
 SCHEDULES = list(diffusion.NOISE_SCHEDULES.values())
-NOISELESS = [DDIM, DPMSolver, Heun]
+NOISELESS = [DDIM, DPMSolver, Euler, Heun]
 
 
 def rates(alpha_bar):
@@ -147,7 +157,7 @@ def mixture_denoiser(centers, weights, std):
 
 def last_std(std, sampler, schedule=cosine):
     """Of data with `std`, the part that the last step returns: it takes E[x_0 | x_t]."""
-    alpha_bar = schedule(sampler.times(schedule)[-1])
+    alpha_bar = diffusion.rates_at(schedule, sampler.times(schedule)[-1])["alpha_bar"]
     return np.sqrt(alpha_bar * std**4 / (alpha_bar * std**2 + 1 - alpha_bar))
 
 
@@ -165,6 +175,7 @@ WAYS = {
     # With eta = 1, DDIM gives DDPM's very samples: see above.
     "ddim, eta 0.5": lambda spacing: DDIM(100, 0.5, spacing),
     "dpm_solver": lambda spacing: DPMSolver(40, spacing),
+    "euler": lambda spacing: Euler(80, spacing),
     "heun": lambda spacing: Heun(30, spacing),
 }
 MEAN, ROTATION = np.array([0.5, -0.3]), np.array([[0.8, -0.6], [0.6, 0.8]])
@@ -176,6 +187,7 @@ STDS = np.array([0.6, 0.25])  # along the rotated axes
     [
         *itertools.product(WAYS, [cosine], SPACINGS),
         *itertools.product(["ddpm", "heun"], [diffusion.linear, diffusion.sigmoid], ["log_snr"]),
+        *itertools.product(WAYS, [straight], ["uniform"]),
     ],
 )
 def test_samplers_return_a_gaussian(way, schedule, spacing):
@@ -296,6 +308,73 @@ def test_order_of_convergence_to_a_mixture(sampler_class, expected):
     exact = denoise(end, 1e-3, **LAST).image
     found = order(sampler_class, denoise, noisy, exact, 60)
     np.testing.assert_allclose(found, expected, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("sampler_class", "schedule", "spacing", "low", "high"),
+    [
+        (DPMSolver, cosine, "quadratic", 1.8, 2.2),
+        (Heun, cosine, "quadratic", 1.8, 2.2),
+        (DPMSolver, cosine, "uniform", 0.5, 1.4),
+        (Heun, cosine, "uniform", 0.8, 1.4),
+        (Euler, straight, "uniform", 0.9, 1.1),
+        (DPMSolver, straight, "uniform", 1.5, 2.1),
+        (Heun, straight, "uniform", 1.9, 2.1),
+        (Heun, straight, "quadratic", 1.9, 2.1),
+    ],
+)
+def test_order_of_the_whole_way_depends_on_the_spacing(sampler_class, schedule, spacing, low, high):
+    """To the data themselves, which is what `Sampler` speaks of.
+
+    Against SciPy's solution: on any path x / (signal_rate + noise_rate) moves by noise - image as
+    its noise rate grows.
+    """
+    denoise = mixture_denoiser([[-0.6], [0.5]], np.array([0.3, 0.7]), 0.3)
+    noisy = np.linspace(-1.5, 1.5, 4)[:, None]
+
+    def slope(rate, x):
+        seen = denoise(x[:, None], None, 1 - rate, rate)
+        return (seen.noise - seen.image).numpy()[:, 0]
+
+    path = diffusion.rates_at(schedule, 1.0)
+    total = path["signal_rate"] + path["noise_rate"]
+    interval, start = (path["noise_rate"] / total, 1e-9), noisy[:, 0] / total
+    solution = scipy.integrate.solve_ivp(slope, interval, start, "DOP853", rtol=1e-9, atol=1e-9)
+
+    def error(steps):
+        way = tf.function(sampler_class(steps, spacing=spacing).sample)
+        return np.abs(way(denoise, noisy, schedule) - solution.y[:, -1:]).max()
+
+    assert low < math.log2(error(80) / error(320)) / 2 < high
+
+
+@pytest.mark.parametrize(("sampler_class", "expected"), [(Euler, 1), (DDIM, 1), (Heun, 2)])
+def test_the_flow_of_a_gaussian(sampler_class, expected):
+    """The exact solution of rectified flow is x_0 = mean + std * x_1."""
+    denoise = gaussian_denoiser([0.5], [[0.2**2]])
+    noisy = np.linspace(-2, 2, 5)[:, None]
+    coarse, fine = (
+        np.abs(sample(sampler_class(n), denoise, noisy, straight) - (0.5 + 0.2 * noisy)).max()
+        for n in (50, 100)
+    )
+    np.testing.assert_allclose(math.log2(coarse / fine), expected, atol=0.15)
+
+
+@pytest.mark.parametrize("schedule", [cosine, straight])
+def test_euler_goes_ddims_way(schedule):
+    ways = [sample(s, wave("flow"), START, schedule) for s in (Euler(7), DDIM(7))]
+    np.testing.assert_allclose(*ways, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("sampler_class", "slopes"), [(Euler, (1, 0)), (Heun, (0.5, 0.5))])
+def test_steps_on_the_straight_path_are_the_textbooks(sampler_class, slopes):
+    denoise, x, (first, second) = wave("flow"), START, slopes
+    c = sampler_class(3).coefficients(straight)
+    step = {name: values[1] for name, values in c.items()}  # from 2 / 3 to 1 / 3
+    found, _ = sampler_class.step(denoise, x, step, None, None)
+    here = np.sin(2 * x + 2 / 3)  # what `wave` says
+    there = np.sin(2 * (x - here / 3) + 1 / 3)
+    np.testing.assert_allclose(found, x - (first * here + second * there) / 3, rtol=1e-9)
 
 
 # --- golden values ---
@@ -443,6 +522,11 @@ def test_float32_is_enough(sampler_class):
 def test_samplers_refuse(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         SAMPLERS[name](**arguments)
+
+
+def test_log_snr_has_no_first_step_from_pure_noise():
+    with pytest.raises(ValueError, match="spacing: got 'log_snr', accepted are uniform, quadratic"):
+        Heun(5, "log_snr").coefficients(straight)
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan"), "1"])

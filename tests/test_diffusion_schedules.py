@@ -134,6 +134,28 @@ def test_posterior_is_bayes(time, next_time):
     np.testing.assert_allclose(variance, (density * (x - grid_mean) ** 2).sum() * width, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("time", "next_time"), [(0.5, 0.499), (0.9, 0.2), (1.0, 0.6), (0.05, 0.04)]
+)
+@pytest.mark.parametrize("schedule", [cosine, diffusion.straight])
+def test_steps_back_are_those_of_gaussians(schedule, time, next_time):
+    """x_t is `kept` x_s and noise: the conditional of two Gaussians, on any path."""
+    now, after = (diffusion.rates_at(schedule, np.array(t)) for t in (time, next_time))
+    kept = now["signal_rate"] / after["signal_rate"]
+    added = now["noise_rate"] ** 2 - kept**2 * after["noise_rate"] ** 2
+    of_noisy = kept * after["noise_rate"] ** 2 / now["noise_rate"] ** 2
+    of_image = after["signal_rate"] - of_noisy * now["signal_rate"]
+    variance = added * after["noise_rate"] ** 2 / now["noise_rate"] ** 2
+    found = diffusion.steps_back(now, after)
+    np.testing.assert_allclose(found["noisy_weight"], of_noisy, atol=1e-12)
+    np.testing.assert_allclose(found["image_weight"], of_image, atol=1e-12)
+    np.testing.assert_allclose(found["variance"], variance, rtol=1e-9)
+    np.testing.assert_allclose(np.exp(found["log_small"]), variance, rtol=1e-9)
+    # Of the step forward, as large as if its x_t were on the scale of x_s.
+    added *= (after["scale"] / now["scale"]) ** 2
+    np.testing.assert_allclose(np.exp(found["log_large"]), added, rtol=1e-9)
+
+
 def test_posterior_in_the_limits():
     """Back to the data in one step, it is certain; from pure noise, it forgets the noise."""
     mean, variance = diffusion.posterior(0.7, -0.4, 0.3, 1.0)
@@ -169,6 +191,37 @@ def test_velocity_is_the_derivative_along_the_circle():
         "velocity", image, noise, math.cos(angle), math.sin(angle)
     )
     np.testing.assert_allclose(velocity, (after - before) / small, rtol=1e-5)
+
+
+def test_the_straight_path_is_straight_and_the_flow_its_direction():
+    image, noise = 0.7, -0.4
+    path = diffusion.rates_at(diffusion.straight, TIMES)
+    x = path["signal_rate"] * image + path["noise_rate"] * noise
+    np.testing.assert_allclose(x, image + TIMES * (noise - image), atol=1e-15)
+    flow = diffusion.prediction_target("flow", image, noise, None, None)
+    np.testing.assert_allclose(flow, np.diff(x) * 1000)
+    snr = path["signal_rate"][1:] ** 2 / path["noise_rate"][1:] ** 2
+    np.testing.assert_allclose(path["alpha_bar"][1:], snr / (1 + snr))
+    scaled = path["scale"] * np.sqrt([path["alpha_bar"], 1 - path["alpha_bar"]])
+    np.testing.assert_allclose(scaled, [path["signal_rate"], path["noise_rate"]], atol=1e-7)
+
+
+@pytest.mark.parametrize("prediction", ["image", "flow"])
+@pytest.mark.parametrize("time", [0.01, 0.5, 1.0])
+def test_components_on_the_straight_path(prediction, time):
+    noisy = (1 - time) * 0.7 + time * -0.4
+    target = diffusion.prediction_target(prediction, 0.7, -0.4, 1 - time, time)
+    found = diffusion.components(prediction, target, noisy, 1 - time, time)
+    np.testing.assert_allclose(found, (0.7, -0.4), atol=1e-13)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rates_of_a_schedule_are_its_roots(schedule):
+    """To the last bit: the scale is 1, and not almost 1."""
+    path = diffusion.rates_at(schedule, TIMES)
+    np.testing.assert_array_equal(path["alpha_bar"], schedule(TIMES))
+    np.testing.assert_array_equal([path["signal_rate"], path["noise_rate"]], rates(schedule(TIMES)))
+    np.testing.assert_array_equal(path["scale"], 1.0)
 
 
 @pytest.mark.parametrize("prediction", diffusion.PREDICTIONS)

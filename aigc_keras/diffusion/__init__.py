@@ -4,9 +4,10 @@ Data are mixed with noise until nothing else is left; a network learns to say wh
 and samplers walk the way back (Sohl-Dickstein et al. 2015, arXiv:1503.03585; Ho et al. 2020,
 arXiv:2006.11239). Time t runs from 0 (data) to 1 (noise):
 
-    x_t = signal_rate * x_0 + noise_rate * noise,    signal_rate^2 + noise_rate^2 = 1
+    x_t = signal_rate * x_0 + noise_rate * noise
 
-and alpha_bar = signal_rate^2 is what a noise schedule gives.
+With signal_rate^2 + noise_rate^2 = 1, a noise schedule gives alpha_bar = signal_rate^2. With
+signal_rate + noise_rate = 1, the path is straight: rectified flow.
 """
 
 # ruff: noqa: F401
@@ -20,6 +21,7 @@ from aigc_keras.diffusion.samplers import (
     SPACINGS,
     Denoised,
     DPMSolver,
+    Euler,
     Heun,
     Sampler,
 )
@@ -27,6 +29,7 @@ from aigc_keras.diffusion.schedules import (
     LOSS_WEIGHTINGS,
     MIN_ALPHA_BAR,
     NOISE_SCHEDULES,
+    PATHS,
     PREDICTIONS,
     betas,
     components,
@@ -36,5 +39,9 @@ from aigc_keras.diffusion.schedules import (
     loss_weights,
     posterior,
     prediction_target,
+    predictions,
+    rates_at,
     sigmoid,
+    steps_back,
+    straight,
 )

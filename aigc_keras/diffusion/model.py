@@ -14,12 +14,13 @@ from aigc_keras.diffusion.networks import mlp, unet
 from aigc_keras.diffusion.samplers import Denoised, DPMSolver, Sampler
 from aigc_keras.diffusion.schedules import (
     LOSS_WEIGHTINGS,
-    NOISE_SCHEDULES,
+    PATHS,
     PREDICTIONS,
     components,
     loss_weights,
-    posterior,
     prediction_target,
+    rates_at,
+    steps_back,
 )
 from aigc_keras.guards import (
     as_images,
@@ -58,8 +59,9 @@ class DiffusionModel(Model):
         image_shape: (height, width, channels), or (2,) for points.
         num_classes: with it, trains on (images, labels) with integer labels in [0, num_classes),
             draws the class it is asked for, and can be guided.
-        noise_schedule: one of `NOISE_SCHEDULES`.
-        prediction: what the network predicts: one of `PREDICTIONS`.
+        noise_schedule: one of `PATHS`; `"straight"` makes it rectified flow.
+        prediction: what the network predicts: one of `PREDICTIONS`; on the straight path `"flow"`
+            or `"image"`.
         loss_weighting: `"simple"` or `"min_snr"`, see `loss_weights`.
         variance: of the steps back: `"small"` (the posterior's), `"large"` (that of the step
             forward; Ho et al. 2020, section 3.2) or `"learned"` between the two, by the variational
@@ -103,8 +105,10 @@ class DiffusionModel(Model):
         if num_classes is not None:
             num_classes = check_number("num_classes", num_classes, low=1, integer=True)
             self.num_classes = num_classes
-        self.noise_schedule = check_choice("noise_schedule", noise_schedule, NOISE_SCHEDULES)
+        self.noise_schedule = check_choice("noise_schedule", noise_schedule, PATHS)
         self.prediction = check_choice("prediction", prediction, PREDICTIONS)
+        if noise_schedule == "straight":  # the others find no image in pure noise, or want a circle
+            check_choice("prediction on the straight path", prediction, ("image", "flow"))
         self.loss_weighting = check_choice("loss_weighting", loss_weighting, LOSS_WEIGHTINGS)
         self.variance = check_choice("variance", variance, ("small", "large", "learned"))
         self.timesteps = check_number("timesteps", timesteps, low=2, integer=True)
@@ -145,20 +149,13 @@ class DiffusionModel(Model):
 
     def _single_steps(self):
         """Everything about the steps from k to k - 1, float32 (timesteps + 1,); 0 is the data."""
-        alpha_bar = self.alpha_bar(np.arange(self.timesteps + 1) / self.timesteps)
-        now, before = alpha_bar[1:], alpha_bar[:-1]
-        image_weight, small = posterior(1.0, 0.0, now, before)
-        noisy_weight, _ = posterior(0.0, 1.0, now, before)
-        small[0] = small[1]  # it is 0 (Nichol and Dhariwal 2021, section 3.1)
-        steps = {
-            "loss_weight": loss_weights(self.loss_weighting, self.prediction, now),
-            "image_weight": image_weight,
-            "noisy_weight": noisy_weight,
-            "log_small": np.log(small),
-            "log_large": np.log(1 - now / before),
-        }
-        steps = {name: np.append(0.0, values) for name, values in steps.items()}
-        steps |= {"signal_rate": np.sqrt(alpha_bar), "noise_rate": np.sqrt(1 - alpha_bar)}
+        path = rates_at(self.alpha_bar, np.arange(self.timesteps + 1) / self.timesteps)
+        now, before = ({k: x[part] for k, x in path.items()} for part in (np.s_[1:], np.s_[:-1]))
+        steps = steps_back(now, before)
+        steps["log_small"][0] = steps["log_small"][1]  # Nichol and Dhariwal 2021, section 3.1
+        weighting = self.loss_weighting, self.prediction
+        steps["loss_weight"] = loss_weights(*weighting, now["alpha_bar"])
+        steps = {name: np.append(0.0, values) for name, values in steps.items()} | path
         return {name: values.astype("float32") for name, values in steps.items()}
 
     def compile(self, optimizer=None, metrics=None, jit_compile=False, **kwargs):
@@ -178,8 +175,11 @@ class DiffusionModel(Model):
     # --- the process ---
 
     def alpha_bar(self, times):
-        """The noise schedule: alpha_bar of times in [0, 1], NumPy, falling from 1."""
-        return NOISE_SCHEDULES[self.noise_schedule](times)
+        """The noise schedule: alpha_bar of times in [0, 1], NumPy, falling from 1.
+
+        Or (signal_rate, noise_rate), as of the straight path.
+        """
+        return PATHS[self.noise_schedule](times)
 
     def at(self, name, steps):
         """The coefficient `name` of each of `steps` (B,), shaped to multiply data."""
@@ -443,14 +443,14 @@ class DiffusionModel(Model):
         noise = keras.random.normal((n, *self.data_shape), dtype="float32", seed=generator).numpy()
         seed = tf.cast(generator.next(), "int32")
         c = sampler.coefficients(self.alpha_bar)
-        values = np.stack([c[name] for name in sorted(c)], axis=1).astype("float32")
+        c = {name: values.astype("float32") for name, values in c.items()}
         guided = guidance_scale not in (0, 1)
-        loop = self._loop(type(sampler), tuple(sorted(c)), guided, len(labels), len(known))
+        loop = self._loop(type(sampler), list(c), guided, len(labels), len(known))
         batches = itertools.count()
 
         def sample(inputs):
             fresh = tf.random.experimental.stateless_fold_in(seed, next(batches))
-            return loop(tf.nest.flatten(inputs), values, guidance_scale, fresh)
+            return loop(tf.nest.flatten(inputs), c, guidance_scale, fresh)
 
         return in_batches(sample, noise, (*labels, *known), batch_size)
 
@@ -459,9 +459,8 @@ class DiffusionModel(Model):
         key = (sampler_class, guided, n_known)
         if key not in self.loops:
 
-            def loop(inputs, values, guidance_scale, seed):
+            def loop(inputs, c, guidance_scale, seed):
                 noise, labels, known = inputs[0], inputs[1 : 1 + n_labels], inputs[1 + n_labels :]
-                c = {name: values[:, i] for i, name in enumerate(names)}
                 denoise = self.denoiser(labels, guidance_scale, guided)
                 if known:
                     denoise = self.inpainter(denoise, *known, seed)
@@ -470,8 +469,8 @@ class DiffusionModel(Model):
             shapes = [self.data_shape, self.image_shape, (*self.image_shape[:-1], 1)]
             specs = [tf.TensorSpec((None, *shape)) for shape in shapes[: 1 + n_known]]
             specs[1:1] = [tf.TensorSpec((None,), "int32")] * n_labels
-            signature = [specs, tf.TensorSpec((None, len(names))), tf.TensorSpec(())]
-            signature.append(tf.TensorSpec((2,), "int32"))
+            signature = [specs, {name: tf.TensorSpec((None,)) for name in names}]
+            signature += [tf.TensorSpec(()), tf.TensorSpec((2,), "int32")]
             self.loops[key] = tf.function(loop, input_signature=signature)
         return self.loops[key]
 

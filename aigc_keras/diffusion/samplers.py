@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from aigc_keras.diffusion.schedules import half_log_snr, posterior
+from aigc_keras.diffusion.schedules import half_log_snr, rates_at, steps_back
 from aigc_keras.guards import check_choice, check_number
 
 
@@ -31,11 +31,17 @@ class Sampler:
     Subclasses give the `coefficients` of all steps, computed beforehand in double precision, and
     one `step`. The last step of each is the same: it takes the image that the network sees.
 
+    With twice the steps, a method of second order quarters its error: on the straight path with any
+    spacing, on the linear and cosine ones with `"quadratic"`. With `"uniform"` these have first
+    order, because the noise rate begins as the root of the time; with `"log_snr"` the error of the
+    last step remains, from `last_time`.
+
     Args:
         steps: number of steps.
         spacing: where the times lie: evenly (`"uniform"`), closer together at the end
             (`"quadratic"`, Song et al. 2020, app. D.2), or evenly in the logarithm of the
-            signal-to-noise ratio (`"log_snr"`, Lu et al. 2022, section 3.4).
+            signal-to-noise ratio (`"log_snr"`, Lu et al. 2022, section 3.4), which the straight
+            path does not allow: it ends in pure noise.
 
     Raises:
         ValueError: an argument is out of range.
@@ -47,7 +53,7 @@ class Sampler:
         self.steps = check_number("steps", steps, low=1, integer=True)
         self.spacing = check_choice("spacing", spacing, SPACINGS)
 
-    def times(self, alpha_bar):
+    def times(self, schedule):
         """`steps` times, falling from 1, at which the data are denoised."""
         evenly = np.linspace(1, 0, self.steps + 1)[:-1]
         if self.spacing == "uniform":
@@ -55,29 +61,25 @@ class Sampler:
         if self.spacing == "quadratic":
             return evenly**2
         fine = np.linspace(self.last_time, 1, 100_001)
-        log_snr = half_log_snr(alpha_bar(fine))  # falls
+        log_snr = half_log_snr(rates_at(schedule, fine)["alpha_bar"])  # falls
+        if np.isinf(log_snr[-1]):
+            raise ValueError(
+                "spacing: got 'log_snr', accepted are uniform, quadratic on a path to pure noise."
+            )
         wanted = np.linspace(log_snr[-1], log_snr[0], self.steps)
         return np.interp(wanted, log_snr[::-1], fine[::-1])
 
-    def grid(self, alpha_bar):
-        """Everything about the steps: arrays (steps,) by name; `next_` is after the step."""
-        times = self.times(alpha_bar)
-        values = alpha_bar(times)
-        next_values = np.append(values[1:], 1.0)
-        return {
-            "time": times,
-            "alpha_bar": values,
-            "signal_rate": np.sqrt(values),
-            "noise_rate": np.sqrt(1 - values),
-            "next_alpha_bar": next_values,
-            "next_signal_rate": np.sqrt(next_values),
-            "next_noise_rate": np.sqrt(1 - next_values),
-            "next_time": np.append(times[1:], 0.0),
-        }
+    def coefficients(self, schedule):
+        """Everything about the steps: arrays (steps,) by name; `next_` is after the step.
 
-    def coefficients(self, alpha_bar):
-        """Arrays (steps,) by name, for the schedule `alpha_bar`, a function of time."""
-        return self.grid(alpha_bar)
+        Args:
+            schedule: function of time that gives alpha_bar, or (signal_rate, noise_rate).
+        """
+        times = self.times(schedule)
+        now, data = rates_at(schedule, times), rates_at(lambda time: 1.0, 0.0)
+        after = {name: np.append(values[1:], data[name]) for name, values in now.items()}
+        c = {"time": times, "next_time": np.append(times[1:], 0.0), **now, **steps_back(now, after)}
+        return c | {f"next_{name}": values for name, values in after.items()}
 
     @staticmethod
     def step(denoise, noisy, c, previous, noise):
@@ -90,15 +92,15 @@ class Sampler:
         """
         raise NotImplementedError
 
-    def sample(self, denoise, noisy, alpha_bar, seed=0):
+    def sample(self, denoise, noisy, schedule, seed=0):
         """Data, shaped like `noisy`, which is noise from N(0, I).
 
         Args:
             denoise: function (noisy, time, signal_rate, noise_rate) -> Denoised.
-            alpha_bar: the noise schedule.
+            schedule: see `coefficients`.
             seed: integer; of the noise that the steps add.
         """
-        c = self.coefficients(alpha_bar)
+        c = self.coefficients(schedule)
         c = {name: ops.convert_to_tensor(values, noisy.dtype) for name, values in c.items()}
         return self.loop(denoise, ops.convert_to_tensor(noisy), c, tf.constant([0, seed]))
 
@@ -128,15 +130,6 @@ class DDPM(Sampler):
     def __init__(self, steps=1000, spacing="uniform"):
         super().__init__(steps, spacing)
 
-    def coefficients(self, alpha_bar):
-        c = self.grid(alpha_bar)
-        c["image_weight"], small = posterior(1.0, 0.0, c["alpha_bar"], c["next_alpha_bar"])
-        c["noisy_weight"], _ = posterior(0.0, 1.0, c["alpha_bar"], c["next_alpha_bar"])
-        # The variance of the last step is 0; its place is not used.
-        c["log_small"] = np.log(np.maximum(small, 1e-20))
-        c["log_large"] = np.log(1 - c["alpha_bar"] / c["next_alpha_bar"])
-        return c
-
     @staticmethod
     def step(denoise, noisy, c, previous, noise):
         seen = _see(denoise, noisy, c)
@@ -159,10 +152,9 @@ class DDIM(Sampler):
         if eta > 1:
             raise ValueError(f"eta: got {eta!r}, accepted is a number from 0 to 1.")
 
-    def coefficients(self, alpha_bar):
-        c = self.grid(alpha_bar)
-        _, variance = posterior(0.0, 0.0, c["alpha_bar"], c["next_alpha_bar"])
-        c["std"] = self.eta * np.sqrt(variance)
+    def coefficients(self, schedule):
+        c = super().coefficients(schedule)
+        c["std"] = self.eta * np.sqrt(c["variance"])
         c["direction"] = np.sqrt(np.maximum(c["next_noise_rate"] ** 2 - c["std"] ** 2, 0))
         return c
 
@@ -174,23 +166,21 @@ class DDIM(Sampler):
 
 
 class DPMSolver(Sampler):
-    """DPM-Solver++(2M): Lu et al. 2022 (arXiv:2211.01095), algorithm 2; second order, no noise.
+    """DPM-Solver++(2M): Lu et al. 2022 (arXiv:2211.01095), algorithm 2, without noise.
 
     One look of the network a step: the image's change since the step before serves as derivative.
+    Of second order where `Sampler` says so; on the straight path only with hundreds of steps.
     """
 
-    def __init__(self, steps=20, spacing="uniform"):
-        super().__init__(steps, spacing)
-
-    def coefficients(self, alpha_bar):
-        c = self.grid(alpha_bar)
+    def coefficients(self, schedule):
+        c = super().coefficients(schedule)
         log_snr = half_log_snr(c["alpha_bar"])
         h = np.append(np.diff(log_snr), np.inf)
         c["ratio"] = c["next_noise_rate"] / c["noise_rate"]
         c["gain"] = -c["next_signal_rate"] * np.expm1(-h)
         # 1 / (2 r) with r = h_previous / h; the first step has nothing to extrapolate from.
-        c["extrapolation"] = np.append(0.0, 0.5 * h[1:] / h[:-1])
-        c["extrapolation"][-1] = 0.0
+        c["extrapolation"] = np.zeros(self.steps)
+        c["extrapolation"][1:-1] = 0.5 * h[1:-1] / h[:-2]
         return c
 
     @staticmethod
@@ -200,25 +190,49 @@ class DPMSolver(Sampler):
         return c["ratio"] * noisy + c["gain"] * straight, image
 
 
-class Heun(Sampler):
-    """Heun's second-order method: Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
+class Euler(Sampler):
+    """Euler's method: on the straight path x_s = x_t + (s - t) * (noise - image).
 
-    On x / signal_rate, whose derivative by noise_rate / signal_rate is the noise. Two looks of the
-    network a step, but for the last.
+    It mixes the image and the noise that it sees anew: what `DDIM` without noise does on any path.
+    """
+
+    @staticmethod
+    def step(denoise, noisy, c, previous, noise):
+        seen = _see(denoise, noisy, c)
+        return c["next_signal_rate"] * seen.image + c["next_noise_rate"] * seen.noise, seen.image
+
+
+class Heun(Sampler):
+    """Heun's method: Karras et al. 2022 (arXiv:2206.00364), algorithm 1.
+
+    On x / signal_rate, whose derivative by noise_rate / signal_rate is the noise; on the straight
+    path on x itself, whose derivative by time is noise - image. Two looks of the network a step,
+    but for the last. Of second order where `Sampler` says so.
     """
 
     def __init__(self, steps=10, spacing="uniform"):
         super().__init__(steps, spacing)
 
+    def coefficients(self, schedule):
+        c = super().coefficients(schedule)
+        circle = (c["scale"] == 1).all()  # the squares of the rates add up to 1
+        for p in ("", "next_"):
+            c[p + "unit"] = c[p + "signal_rate"] + (0.0 if circle else c[p + "noise_rate"])
+        return c
+
     @staticmethod
     def step(denoise, noisy, c, previous, noise):
-        before, after = (c[p + "noise_rate"] / c[p + "signal_rate"] for p in ("", "next_"))
-        scaled = noisy / c["signal_rate"]
+        unit, next_unit = c["unit"], c["next_unit"]
+        of_image = c["next_signal_rate"] / next_unit - c["signal_rate"] / unit
+        of_noise = c["next_noise_rate"] / next_unit - c["noise_rate"] / unit
+
+        def ahead(image, noise):
+            return next_unit * (noisy / unit + of_noise * noise + of_image * image)
+
         first = _see(denoise, noisy, c)
-        euler = scaled + (after - before) * first.noise
-        second = _see(denoise, c["next_signal_rate"] * euler, c, "next_")
-        slope = 0.5 * (first.noise + second.noise)
-        return c["next_signal_rate"] * (scaled + (after - before) * slope), first.image
+        second = _see(denoise, ahead(first.image, first.noise), c, "next_")
+        image, noise = (0.5 * (a + b) for a, b in zip(first[:2], second[:2], strict=True))
+        return ahead(image, noise), first.image
 
 
-SAMPLERS = {"ddpm": DDPM, "ddim": DDIM, "dpm_solver": DPMSolver, "heun": Heun}
+SAMPLERS = {"ddpm": DDPM, "ddim": DDIM, "dpm_solver": DPMSolver, "euler": Euler, "heun": Heun}

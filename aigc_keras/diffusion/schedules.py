@@ -1,5 +1,8 @@
 """Noise schedules, what a network predicts, and one step back where the image is known."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from aigc_keras.guards import check_choice, check_number
@@ -33,7 +36,41 @@ def _from_one(alpha_bar):
     return 1 - (1 - MIN_ALPHA_BAR) * (1 - alpha_bar)
 
 
+def straight(times):
+    """(signal_rate, noise_rate) of rectified flow: Liu et al. 2022 (arXiv:2209.03003), eq. 1.
+
+    The straight way from the image to the noise, in flow matching that of optimal transport (Lipman
+    et al. 2022, arXiv:2210.02747, section 4.1, example II). Both papers count the time from noise.
+    """
+    times = np.asarray(times, "float64")
+    return 1 - times, times
+
+
 NOISE_SCHEDULES = {"linear": linear, "cosine": cosine, "sigmoid": sigmoid}
+PATHS = {**NOISE_SCHEDULES, "straight": straight}
+
+
+def rates_at(schedule, times):
+    """signal_rate, noise_rate, alpha_bar and scale by name, at `times`.
+
+    Args:
+        schedule: function of time that gives alpha_bar, or (signal_rate, noise_rate): then their
+            squares add up to scale^2, and x_t / scale has an alpha_bar again.
+    """
+    given = schedule(times)
+    if isinstance(given, tuple):
+        signal_rate, noise_rate = given
+        scale = np.hypot(signal_rate, noise_rate)
+        alpha_bar = (signal_rate / scale) ** 2
+    else:
+        alpha_bar, scale = given, np.ones_like(given)
+        signal_rate, noise_rate = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+    return {
+        "signal_rate": signal_rate,
+        "noise_rate": noise_rate,
+        "alpha_bar": alpha_bar,
+        "scale": scale,
+    }
 
 
 def betas(noise_schedule, timesteps):
@@ -45,39 +82,71 @@ def betas(noise_schedule, timesteps):
     if not callable(noise_schedule):
         raise ValueError(f"noise_schedule: got {noise_schedule!r}, accepted is a function of time.")
     timesteps = check_number("timesteps", timesteps, low=1, integer=True)
-    alpha_bar = noise_schedule(np.arange(timesteps + 1) / timesteps)
+    alpha_bar = rates_at(noise_schedule, np.arange(timesteps + 1) / timesteps)["alpha_bar"]
     return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
 
 def half_log_snr(alpha_bar):
     """lambda = log(signal_rate / noise_rate) (Lu et al. 2022, arXiv:2206.00927, section 2)."""
-    return 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))
+    with np.errstate(divide="ignore"):  # of pure noise it is -infinity
+        return 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))
 
 
 # --- what the network predicts ---
 
-PREDICTIONS = ("noise", "image", "velocity")
+
+class Prediction(NamedTuple):
+    """What a network may be asked for, where x_t = s * image + n * noise."""
+
+    target: Callable  # (image, noise) -> the right answer
+    components: Callable  # (answer, x_t) -> the (image, noise) that it means, whose mixture is x_t
+    weight: Callable  # () -> the squared error of that image, where the answer's is 1
+
+
+def predictions(s, n):
+    """The table of what can be predicted, at the rates s and n of the signal and of the noise.
+
+    The velocity is that of Salimans and Ho 2022 (arXiv:2202.00512), section 4, where s^2 + n^2 = 1;
+    the flow that of Liu et al. 2022, eq. 1: the direction of the straight path.
+    """
+    return {
+        "noise": Prediction(
+            target=lambda image, noise: noise,
+            components=lambda answer, x: ((x - n * answer) / s, answer),
+            weight=lambda: (n / s) ** 2,
+        ),
+        "image": Prediction(
+            target=lambda image, noise: image,
+            components=lambda answer, x: (answer, (x - s * answer) / n),
+            weight=lambda: 1.0,
+        ),
+        "velocity": Prediction(
+            target=lambda image, noise: s * noise - n * image,
+            components=lambda answer, x: (s * x - n * answer, n * x + s * answer),
+            weight=lambda: n**2,
+        ),
+        "flow": Prediction(
+            target=lambda image, noise: noise - image,
+            components=lambda answer, x: ((x - n * answer) / (s + n), (x + s * answer) / (s + n)),
+            weight=lambda: (n / (s + n)) ** 2,
+        ),
+    }
+
+
+PREDICTIONS = tuple(predictions(1, 1))
 LOSS_WEIGHTINGS = ("simple", "min_snr")
 
 
 def prediction_target(prediction, image, noise, signal_rate, noise_rate):
-    """What a network that predicts `"noise"`, `"image"` or `"velocity"` should answer.
-
-    The velocity is signal_rate * noise - noise_rate * image (Salimans and Ho 2022,
-    arXiv:2202.00512, section 4).
-    """
-    if check_choice("prediction", prediction, PREDICTIONS) == "noise":
-        return noise
-    return image if prediction == "image" else signal_rate * noise - noise_rate * image
+    """What a network that predicts one of `PREDICTIONS` should answer."""
+    check_choice("prediction", prediction, PREDICTIONS)
+    return predictions(signal_rate, noise_rate)[prediction].target(image, noise)
 
 
 def components(prediction, output, noisy, signal_rate, noise_rate):
     """(image, noise) that a prediction means: exactly those of which `noisy` is the mixture."""
-    if check_choice("prediction", prediction, PREDICTIONS) == "noise":
-        return (noisy - noise_rate * output) / signal_rate, output
-    if prediction == "image":
-        return output, (noisy - signal_rate * output) / noise_rate
-    return signal_rate * noisy - noise_rate * output, noise_rate * noisy + signal_rate * output
+    check_choice("prediction", prediction, PREDICTIONS)
+    return predictions(signal_rate, noise_rate)[prediction].components(output, noisy)
 
 
 def loss_weights(loss_weighting, prediction, alpha_bar, gamma=5.0):
@@ -89,10 +158,8 @@ def loss_weights(loss_weighting, prediction, alpha_bar, gamma=5.0):
     check_choice("prediction", prediction, PREDICTIONS)
     if check_choice("loss_weighting", loss_weighting, LOSS_WEIGHTINGS) == "simple":
         return np.ones_like(alpha_bar)
-    snr = alpha_bar / (1 - alpha_bar)
-    # The image's squared error is that of the noise / SNR, and that of the velocity / (SNR + 1).
-    factor = {"noise": 1 / snr, "image": 1.0, "velocity": 1 / (snr + 1)}[prediction]
-    return np.minimum(snr, gamma) * factor
+    table = predictions(np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar))
+    return np.minimum(alpha_bar / (1 - alpha_bar), gamma) * table[prediction].weight()
 
 
 def posterior(image, noisy, alpha_bar, alpha_bar_next):
@@ -107,3 +174,23 @@ def posterior(image, noisy, alpha_bar, alpha_bar_next):
     noisy_weight = alpha**0.5 * (1 - alpha_bar_next) / (1 - alpha_bar)
     variance = (1 - alpha_bar_next) / (1 - alpha_bar) * (1 - alpha)
     return image_weight * image + noisy_weight * noisy, variance
+
+
+def steps_back(now, after):
+    """From x_t to x_s where x_0 is known: arrays by name, of what `rates_at` gives for t and for s.
+
+    Mean image_weight * x_0 + noisy_weight * x_t and variance of q(x_s | x_t, x_0). Its logarithm is
+    log_small; log_large is that of the variance of the step forward (Ho et al. 2020, section 3.2).
+    """
+    alpha_bars, scale = (now["alpha_bar"], after["alpha_bar"]), after["scale"]
+    image_weight, variance = posterior(1.0, 0.0, *alpha_bars)
+    noisy_weight, _ = posterior(0.0, 1.0, *alpha_bars)
+    log_scale = 2 * np.log(scale)
+    return {
+        "image_weight": scale * image_weight,
+        "noisy_weight": scale / now["scale"] * noisy_weight,
+        "variance": scale**2 * variance,
+        # To the data themselves, it is 0.
+        "log_small": np.log(np.maximum(variance, 1e-20)) + log_scale,
+        "log_large": np.log(1 - alpha_bars[0] / alpha_bars[1]) + log_scale,
+    }

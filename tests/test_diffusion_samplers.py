@@ -524,6 +524,37 @@ def test_samplers_refuse(name, arguments, message):
         SAMPLERS[name](**arguments)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_times_may_be_stated(name):
+    spaced = SAMPLERS[name](6, spacing="quadratic")
+    times = spaced.times(cosine)
+    for steps in (list(times), tuple(times), times):
+        stated = SAMPLERS[name](steps)
+        assert stated.steps == 6
+        ways = [sample(s, wave("velocity"), START) for s in (spaced, stated)]
+        np.testing.assert_array_equal(*ways)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [0.9, 0.5],
+        [1.0, 0.5, 0.5],
+        [1.0, 0.2, 0.5],
+        [1.0, 0.0],
+        [1.0, -0.5],
+        [1.0, math.nan],
+        [[1.0, 0.5]],
+        ["1", "a"],
+        np.array(20),
+    ],
+)
+def test_bad_times_are_refused(steps):
+    with pytest.raises(ValueError, match=r"steps: got .*, accepted are an integer >= 1, or times"):
+        DDIM(steps)
+
+
 def test_log_snr_has_no_first_step_from_pure_noise():
     with pytest.raises(ValueError, match="spacing: got 'log_snr', accepted are uniform, quadratic"):
         Heun(5, "log_snr").coefficients(straight)

@@ -25,6 +25,20 @@ class Denoised(NamedTuple):
 SPACINGS = ("uniform", "quadratic", "log_snr")
 
 
+def check_times(steps):
+    """`steps`, times, as an array (steps,), or a ValueError."""
+    try:
+        times = np.asarray(steps, "float64")
+        if times.ndim != 1 or times[0] != 1 or not times[-1] > 0 or not (np.diff(times) < 0).all():
+            raise ValueError
+    except (TypeError, ValueError, IndexError):
+        raise ValueError(
+            f"steps: got {steps!r:.80}, accepted are an integer >= 1, or times that fall from 1 to "
+            "above 0."
+        ) from None
+    return times
+
+
 class Sampler:
     """A way from noise (t = 1) to data (t = 0), in `steps` steps.
 
@@ -37,7 +51,7 @@ class Sampler:
     last step remains, from `last_time`.
 
     Args:
-        steps: number of steps.
+        steps: number of steps, or the times themselves, falling from 1.
         spacing: where the times lie: evenly (`"uniform"`), closer together at the end
             (`"quadratic"`, Song et al. 2020, app. D.2), or evenly in the logarithm of the
             signal-to-noise ratio (`"log_snr"`, Lu et al. 2022, section 3.4), which the straight
@@ -50,11 +64,15 @@ class Sampler:
     last_time = 1e-3  # of "log_snr", whose last step but one would otherwise be infinitely far
 
     def __init__(self, steps=20, spacing="uniform"):
-        self.steps = check_number("steps", steps, low=1, integer=True)
+        self.stated = check_times(steps) if isinstance(steps, list | tuple | np.ndarray) else None
+        n = steps if self.stated is None else len(self.stated)
+        self.steps = check_number("steps", n, low=1, integer=True)
         self.spacing = check_choice("spacing", spacing, SPACINGS)
 
     def times(self, schedule):
         """`steps` times, falling from 1, at which the data are denoised."""
+        if self.stated is not None:
+            return self.stated
         evenly = np.linspace(1, 0, self.steps + 1)[:-1]
         if self.spacing == "uniform":
             return evenly

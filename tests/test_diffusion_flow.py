@@ -1,4 +1,4 @@
-"""Chapter 04: models of the straight path."""
+"""Chapter 04: models of the straight path, and images to begin with."""
 
 import keras
 import numpy as np
@@ -6,9 +6,11 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 from diffusion_models import (
+    LATENT,
     SHAPE,
     assert_mean,
     compiled,
+    dense_network,
     exact_fractions,
     fit,
     images,
@@ -131,3 +133,72 @@ def test_latents_flow_too():
     mask = np.arange(8)[:, None, None] < 4
     drawn = model.inpaint(images(3), mask, seed=1)
     np.testing.assert_array_equal(drawn[:, :4], images(3)[:, :4])
+
+
+# --- images to begin with ---
+
+
+@pytest.mark.parametrize("path", [{}, FLOW], ids=["cosine", "straight"])
+@pytest.mark.parametrize("strength", [0.3, 0.8])
+def test_from_a_start_part_way(path, strength):
+    """Of a Gaussian, each point keeps what it is in standard deviations from its mean."""
+    model = oracle([[0.3, -0.1]], 0.2, **path)
+    start = np.tile(np.float32([[0.6, 0.5]]), (4000, 1))
+    sampler = diffusion.Heun(30, "quadratic")
+    made = model.generate(start=start, strength=strength, sampler=sampler, seed=1)
+    rates = diffusion.rates_at(model.alpha_bar, strength)
+    total = np.hypot(rates["signal_rate"] * 0.2, rates["noise_rate"])
+    offset = rates["signal_rate"] * (start[0] - [0.3, -0.1])
+    assert_mean(made, [0.3, -0.1] + 0.2 / total * offset, atol=2e-3)
+    np.testing.assert_allclose(made.std(axis=0), 0.2 / total * rates["noise_rate"], rtol=0.06)
+
+
+@pytest.mark.parametrize("model", [small_model, latent_model])
+def test_strength_goes_from_the_start_to_something_else(model):
+    model = model(SHAPE, num_classes=2) if model is small_model else model(num_classes=2, **FLOW)
+    data = images(5)
+    if isinstance(model, diffusion.LatentDiffusion):
+        model.adapt(data)
+    arguments = {"labels": [0, 1, 0, 1, 0], "guidance_scale": 2.0, "seed": 1, "batch_size": 2}
+    kept = model.decode(model.encode(data))
+    found = [
+        np.abs(model.generate(start=data, strength=strength, **arguments) - kept).mean()
+        for strength in (1e-4, 0.3, 0.9)
+    ]
+    assert found[0] < 1e-2 and found[0] < found[1] < found[2]
+    made = model.generate(5, start=data, strength=0.5, **arguments)
+    np.testing.assert_array_equal(model.generate(start=data, strength=0.5, **arguments), made)
+
+
+def test_at_full_strength_the_straight_path_forgets_the_start():
+    model = small_model(SHAPE, **FLOW)
+    made = model.generate(start=images(4), strength=1, seed=2)
+    np.testing.assert_array_equal(made, model.generate(4, seed=2))
+
+
+def test_bad_starts_are_refused():
+    model, data = small_model(SHAPE), images(3)
+    with pytest.raises(ValueError, match="n: got None"):
+        model.generate()
+    with pytest.raises(ValueError, match=r"strength: got 0.5, accepted is None without start"):
+        model.generate(3, strength=0.5)
+    for strength in (None, 0, -0.5, 1.5, float("nan"), "1", True):
+        with pytest.raises(ValueError, match="strength: got"):
+            model.generate(start=data, strength=strength)
+    for n in (2, 4, "3"):
+        with pytest.raises(ValueError, match=f"n: got {n!r}, accepted .*None or 3"):
+            model.generate(n, start=data, strength=0.5)
+    for start, message in (
+        (images(3, (5, 8, 1)), "got shape"),
+        (2 * np.ones((3, *SHAPE), "float32"), "got values from 2 to 2"),
+        (np.zeros((3, *SHAPE), "uint8"), "got uint8"),
+        (np.zeros((0, *SHAPE), "float32"), "got no images"),
+    ):
+        with pytest.raises(ValueError, match=f"start: {message}"):
+            model.generate(start=start, strength=0.5)
+
+
+def test_latents_must_be_known_first():
+    model = latent_model(network=dense_network(LATENT))
+    with pytest.raises(ValueError, match="knows no latents"):
+        model.generate(start=images(2), strength=0.5)

@@ -378,7 +378,8 @@ class DiffusionModel(Model):
         return inpaint
 
     def generate(
-        self, n, labels=None, sampler=None, guidance_scale=1.0, seed=None, batch_size=256
+        self, n=None, labels=None, sampler=None, guidance_scale=1.0, seed=None, batch_size=256,
+        start=None, strength=None,
     ):  # fmt: skip
         """`n` images, float32 in [-1, 1], of shape `(n, *image_shape)`.
 
@@ -386,13 +387,28 @@ class DiffusionModel(Model):
         the same images; without one, every call gives new ones.
 
         Args:
+            n: how many; by default as many as `start` has.
             labels: with classes: one class, one for each image, or by default all in turn.
             sampler: a `Sampler`; by default `DPMSolver()`.
             guidance_scale: how much to exaggerate the class, >= 0; see `denoiser`.
             batch_size: images computed at a time, so that memory stays bounded.
+            start: images (n, *image_shape) in [-1, 1] to change instead of pure noise (Meng et al.
+                2021, arXiv:2108.01073).
+            strength: the time, > 0 and <= 1, from which to go back: how much noise `start` gets.
+                The sampler's times are shares of it.
         """
-        n = check_number("n", n, low=1, integer=True)
-        return self._sample(n, labels, sampler, guidance_scale, seed, batch_size)
+        if start is None:
+            if strength is not None:
+                raise ValueError(f"strength: got {strength!r}, accepted is None without start.")
+            n = check_number("n", n, low=1, integer=True)
+            return self._sample(n, labels, sampler, guidance_scale, seed, batch_size)
+        start = as_images("start", start, self.image_shape)
+        if n not in (None, len(start)):
+            raise ValueError(f"n: got {n!r}, accepted with start is None or {len(start)}.")
+        if not 0 < check_number("strength", strength, low=0) <= 1:
+            raise ValueError(f"strength: got {strength!r}, accepted is a number > 0 and <= 1.")
+        args = (labels, sampler, guidance_scale, seed, batch_size)
+        return self._sample(len(start), *args, start=start, strength=strength)
 
     def inpaint(
         self, images, mask, labels=None, sampler=None, guidance_scale=1.0, seed=None, batch_size=256
@@ -424,7 +440,10 @@ class DiffusionModel(Model):
         args = (labels, sampler, guidance_scale, seed, batch_size)
         return np.where(mask, images, self._sample(len(images), *args, known=known))
 
-    def _sample(self, n, labels, sampler, guidance_scale, seed, batch_size, known=()):
+    def _sample(
+        self, n, labels, sampler, guidance_scale, seed, batch_size,
+        known=(), start=None, strength=1.0,
+    ):  # fmt: skip
         sampler = DPMSolver() if sampler is None else sampler
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler: got {sampler!r}, accepted is a Sampler such as DDIM(20).")
@@ -442,8 +461,12 @@ class DiffusionModel(Model):
         generator = self.generator_of(seed)
         noise = keras.random.normal((n, *self.data_shape), dtype="float32", seed=generator).numpy()
         seed = tf.cast(generator.next(), "int32")
-        c = sampler.coefficients(self.alpha_bar)
+        c = sampler.coefficients(lambda times: self.alpha_bar(strength * times))
+        c |= {name: strength * c[name] for name in ("time", "next_time")}
         c = {name: values.astype("float32") for name, values in c.items()}
+        if start is not None:
+            data = in_batches(self._encode_batch, start, batch_size=batch_size)
+            noise = c["signal_rate"][0] * data + c["noise_rate"][0] * noise
         guided = guidance_scale not in (0, 1)
         loop = self._loop(type(sampler), list(c), guided, len(labels), len(known))
         batches = itertools.count()

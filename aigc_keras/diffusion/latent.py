@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from aigc_keras.diffusion.model import DiffusionModel, gaussian_log_density
 from aigc_keras.guards import check_run, check_shape, check_sizes
-from aigc_keras.model import by_name, restored
+from aigc_keras.model import by_name
 from aigc_keras.vae import VAE, code_decoder, code_encoder
 
 
@@ -66,13 +66,13 @@ class LatentDiffusion(DiffusionModel):
         accepted = (
             f"(height, width, channels) of the autoencoder's {autoencoder.latent_dim} latents"
         )
-        self._latent_shape = check_shape("latent_shape", latent_shape, accepted, rank=3)
+        self.latent_shape = check_shape("latent_shape", latent_shape, accepted, rank=3)
         if math.prod(latent_shape) != autoencoder.latent_dim:
-            raise ValueError(f"latent_shape: got {self._latent_shape}, accepted is {accepted}.")
+            raise ValueError(f"latent_shape: got {self.latent_shape}, accepted is {accepted}.")
         super().__init__(autoencoder.image_shape, widths=widths, patch=patch, dtype=dtype, **kwargs)
         self.autoencoder = autoencoder
         autoencoder.trainable = False
-        shape = (self._latent_shape[-1],)
+        shape = (self.latent_shape[-1],)
         self.latent_mean = self.add_weight(
             shape, "zeros", trainable=False, dtype="float32", name="latent_mean"
         )
@@ -82,7 +82,7 @@ class LatentDiffusion(DiffusionModel):
 
     @property
     def data_shape(self):
-        return self._latent_shape
+        return self.latent_shape
 
     def adapt(self, x):
         """Find mean and standard deviation of the channels of the latents.
@@ -115,7 +115,7 @@ class LatentDiffusion(DiffusionModel):
                 "keras.utils.PyDataset; otherwise call adapt(images) before fit."
             )
         latents, _ = self.autoencoder.encode(x[:5000])
-        latents = latents.reshape(-1, self._latent_shape[-1])
+        latents = latents.reshape(-1, self.latent_shape[-1])
         std = latents.std(axis=0)
         if not std.all():
             raise ValueError(f"autoencoder: its latent channels vary by {std}, accepted is > 0.")
@@ -146,12 +146,12 @@ class LatentDiffusion(DiffusionModel):
 
     def encode(self, images):
         mean, _ = self.autoencoder.encoder(images, training=False)
-        latents = ops.reshape(mean, (-1, *self._latent_shape))
+        latents = ops.reshape(mean, (-1, *self.latent_shape))
         return (latents - self.latent_mean) / self.latent_std
 
     def encode_mask(self, mask):
         """A latent is known if all pixels of its part of the image are."""
-        sides = zip(self.image_shape[:2], self._latent_shape[:2], strict=True)
+        sides = zip(self.image_shape[:2], self.latent_shape[:2], strict=True)
         return -ops.max_pool(-mask, [side // small for side, small in sides])
 
     def decode(self, data):
@@ -165,14 +165,3 @@ class LatentDiffusion(DiffusionModel):
 
     def data_log_likelihood(self, data, mean, log_variance):
         return gaussian_log_density(data, mean, log_variance)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "autoencoder": keras.saving.serialize_keras_object(self.autoencoder),
-            "latent_shape": self._latent_shape,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "network", "autoencoder"))

@@ -27,21 +27,10 @@ from aigc_keras.guards import (
     check_choice,
     check_conditions,
     check_labels,
-    check_metrics,
     check_number,
-    check_seed,
     check_shape,
 )
-from aigc_keras.model import (
-    Model,
-    compile_config,
-    in_batches,
-    join,
-    restored,
-    signature,
-    update_average,
-)
-from aigc_keras.replicas import draw_rows, scaled
+from aigc_keras.model import Model, averaged, in_batches, join, signature
 from aigc_keras.vae import check_network
 
 
@@ -79,6 +68,8 @@ class DiffusionModel(Model):
         ValueError: an argument is out of range, or the network does not fit.
     """
 
+    takes_metrics = True
+
     def __init__(
         self,
         image_shape,
@@ -101,10 +92,9 @@ class DiffusionModel(Model):
         super().__init__(dtype=dtype, **kwargs)
         accepted = "(height, width, channels), or (2,) for points"
         self.image_shape = check_shape("image_shape", image_shape, accepted)
-        self.num_classes = num_classes
         if num_classes is not None:
             num_classes = check_number("num_classes", num_classes, low=1, integer=True)
-            self.num_classes = num_classes
+        self.num_classes = num_classes
         self.noise_schedule = check_choice("noise_schedule", noise_schedule, PATHS)
         self.prediction = check_choice("prediction", prediction, PREDICTIONS)
         if noise_schedule == "straight":  # the others find no image in pure noise, or want a circle
@@ -127,20 +117,14 @@ class DiffusionModel(Model):
             "network", network, [shape, (), *labels], [(*shape[:-1], outputs * shape[-1])]
         )
         self.network = network
-        self.ema_network = keras.models.clone_model(network)
-        self.ema_network.set_weights(network.get_weights())
-        self.ema_network.name = "ema_network"
-        self.ema_network.trainable = False
-        self.seed = check_seed(seed)
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.ema_network = averaged(network, "ema_network")
+        self.set_up(seed)
         self.steps = self._single_steps()
         self._axes = tuple(range(1, len(shape) + 1))
         self._ones = (-1,) + (1,) * len(shape)
         self.loops = collections.UserDict()  # an export looks into a dict
         self._encode_batch = tf.function(self.encode, reduce_retracing=True)
         self._bound_batch = tf.function(self.bound_batch, reduce_retracing=True)
-        self.built = True
 
     @property
     def data_shape(self):
@@ -157,20 +141,6 @@ class DiffusionModel(Model):
         steps["loss_weight"] = loss_weights(*weighting, now["alpha_bar"])
         steps = {name: np.append(0.0, values) for name, values in steps.items()} | path
         return {name: values.astype("float32") for name, values in steps.items()}
-
-    def compile(self, optimizer=None, metrics=None, jit_compile=False, **kwargs):
-        """Choose the optimizer; without arguments, settings that train well on two cores.
-
-        Args:
-            optimizer: by default Adam, 1e-3.
-            metrics: metrics of `aigc_keras.metrics`, updated with (real, generated) images by
-                `evaluate` and validation, never in a training step.
-            jit_compile: XLA; off by default, see `make bench`.
-        """
-        metrics = check_metrics(metrics)
-        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.evaluation_metrics = metrics
-        self.optimizer.build(self.network.trainable_variables)
 
     # --- the process ---
 
@@ -239,14 +209,13 @@ class DiffusionModel(Model):
 
     def batch_loss(self, network, data, labels, training):
         """The objective at random times, as a mean over the batch."""
-        batch_size = ops.shape(data)[0]
+        rows = ops.shape(data)[:1]
         any_step = functools.partial(
             keras.random.randint, minval=1, maxval=self.timesteps + 1, dtype="int32"
         )
-        steps = draw_rows(any_step, (batch_size,), self.seed_generator)
-        noise = draw_rows(keras.random.normal, ops.shape(data), self.seed_generator)
+        steps, noise = self.noise(rows, draw=any_step), self.noise(ops.shape(data))
         if training and self.num_classes:
-            hidden = draw_rows(keras.random.uniform, (batch_size,), self.seed_generator)
+            hidden = self.noise(rows, draw=keras.random.uniform)
             labels = (ops.where(hidden < self.label_dropout, self.num_classes, labels[0]),)
         noisy = self.diffuse(data, noise, steps)
         rates = self.at("signal_rate", steps), self.at("noise_rate", steps)
@@ -267,41 +236,24 @@ class DiffusionModel(Model):
         data, labels = self.unpack(data)
         with tf.GradientTape() as tape:
             loss = self.batch_loss(self.network, data, labels, training=True)
-            scaled_loss = scaled(loss, self.optimizer, ops.shape(data)[0])
-        gradients = tape.gradient(scaled_loss, self.network.trainable_variables)
-        self.optimizer.apply(gradients, self.network.trainable_variables)
-        update_average(self.ema_network, self.network, self.ema_momentum, self.optimizer.iterations)
-        return self.track(loss, data)
+        self.descend(tape, loss, data, "network")
+        return self.track(data, loss=loss)
 
     def test_step(self, data):
         images, _ = super().unpack(data)
         data, labels = self.unpack(data)
-        results = self.track(self.batch_loss(self.ema_network, data, labels, training=False), data)
+        loss = self.batch_loss(self.ema_network, data, labels, training=False)
+        results = self.track(data, loss=loss)
         if self.evaluation_metrics:
-            noise = draw_rows(keras.random.normal, ops.shape(data), self.seed_generator)
+            noise = self.noise(ops.shape(data))
             samples = DPMSolver().sample(self.denoiser(labels), noise, self.alpha_bar)
-            samples = self.decode(samples)
-        for metric in self.evaluation_metrics:
-            metric.update_state(images, samples)
-            results[metric.name] = metric.result()
+            results |= self.compare(images, self.decode(samples))
         return results
 
     def unpack(self, data):
         """(what is diffused, labels): without classes, labels that came along are not used."""
         images, labels = super().unpack(data)
         return self.encode(images), labels
-
-    def track(self, loss, data):
-        self.loss_tracker.update_state(loss, sample_weight=ops.shape(data)[0])
-        return self.get_metrics_result()
-
-    @property
-    def metrics(self):
-        return [self.loss_tracker, *getattr(self, "evaluation_metrics", [])]
-
-    def get_metrics_result(self):
-        # Metrics of whole sets of images have no value while they are not updated.
-        return {"loss": self.loss_tracker.result()}
 
     # --- what a latent diffusion model does otherwise ---
 
@@ -540,33 +492,6 @@ class DiffusionModel(Model):
         rates = self.at("signal_rate", steps), self.at("noise_rate", steps)
         image, _ = components(self.prediction, output, noisy, *rates)
         return self.bound_terms(data, noisy, self.clip(image), fraction, steps)
-
-    # --- saving ---
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "image_shape": self.image_shape,
-            "num_classes": self.num_classes,
-            "noise_schedule": self.noise_schedule,
-            "prediction": self.prediction,
-            "loss_weighting": self.loss_weighting,
-            "variance": self.variance,
-            "timesteps": self.timesteps,
-            "label_dropout": self.label_dropout,
-            "ema_momentum": self.ema_momentum,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "network"))
-
-    def get_compile_config(self):
-        metrics = getattr(self, "evaluation_metrics", [])
-        metrics = [keras.saving.serialize_keras_object(metric) for metric in metrics]
-        return compile_config(self, metrics=metrics)
 
 
 def bits_per_dimension(nats, image_shape):

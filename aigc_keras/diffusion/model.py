@@ -18,7 +18,7 @@ from aigc_keras.diffusion.schedules import (
     PREDICTIONS,
     components,
     loss_weights,
-    prediction_target,
+    predictions,
     rates_at,
     steps_back,
 )
@@ -221,11 +221,12 @@ class DiffusionModel(Model):
         rates = self.at("signal_rate", steps), self.at("noise_rate", steps)
         times = ops.cast(steps, "float32") / self.timesteps
         output, fraction = self.network_output(network, noisy, times, labels, training)
-        target = prediction_target(self.prediction, data, noise, *rates)
+        prediction = predictions(*rates)[self.prediction]
+        target = prediction.target(data, noise)
         loss = self.objective(target, output, self.at("loss_weight", steps))
         if self.variance == "learned":
             # The bound shapes the variance only (Nichol and Dhariwal 2021, section 3.1).
-            image, _ = components(self.prediction, ops.stop_gradient(output), noisy, *rates)
+            image, _ = prediction.components(ops.stop_gradient(output), noisy)
             bound = self.timesteps * ops.mean(self.bound_terms(data, noisy, image, fraction, steps))
             loss += 0.001 * bound / math.prod(self.data_shape)
         return loss
@@ -233,15 +234,16 @@ class DiffusionModel(Model):
     # --- training ---
 
     def train_step(self, data):
-        data, labels = self.unpack(data)
+        images, labels = self.unpack(data)
+        data = self.encode(images)
         with tf.GradientTape() as tape:
             loss = self.batch_loss(self.network, data, labels, training=True)
         self.descend(tape, loss, data, "network")
         return self.track(data, loss=loss)
 
     def test_step(self, data):
-        images, _ = super().unpack(data)
-        data, labels = self.unpack(data)
+        images, labels = self.unpack(data)
+        data = self.encode(images)
         loss = self.batch_loss(self.ema_network, data, labels, training=False)
         results = self.track(data, loss=loss)
         if self.evaluation_metrics:
@@ -249,11 +251,6 @@ class DiffusionModel(Model):
             samples = DPMSolver().sample(self.denoiser(labels), noise, self.alpha_bar)
             results |= self.compare(images, self.decode(samples))
         return results
-
-    def unpack(self, data):
-        """(what is diffused, labels): without classes, labels that came along are not used."""
-        images, labels = super().unpack(data)
-        return self.encode(images), labels
 
     # --- what a latent diffusion model does otherwise ---
 

@@ -131,9 +131,11 @@ ak.show(ak.diffusion.posterior)
 # | **noise** (噪声) | $\varepsilon$ | $t \to 1$: the answer is the input, and dividing by a small signal rate blows its errors up |
 # | **image** (图像) | $x_0$ | $t \to 0$: the answer is the input |
 # | **velocity** (速度) | $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$ | nowhere: noise at one end, image at the other |
+#
+# A fourth, the **flow** $\varepsilon - x_0$, belongs to another path, the straight one of rectified flow (Liu et al. 2022).
 
 # %%
-ak.show(ak.diffusion.components)
+ak.show(ak.diffusion.predictions)
 
 # %% [markdown]
 # The loss is a mean squared error, at a random time, with random noise. There is no opponent and no

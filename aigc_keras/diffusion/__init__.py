@@ -10,7 +10,6 @@ With signal_rate^2 + noise_rate^2 = 1, a noise schedule gives alpha_bar = signal
 signal_rate + noise_rate = 1, the path is straight: rectified flow.
 """
 
-# ruff: noqa: F401
 from aigc_keras.diffusion.latent import LatentDiffusion, latent_autoencoder
 from aigc_keras.diffusion.model import DiffusionModel, bits_per_dimension, gaussian_log_density
 from aigc_keras.diffusion.networks import SinusoidalEmbedding, mlp, unet

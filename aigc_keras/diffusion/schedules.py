@@ -1,7 +1,6 @@
 """Noise schedules, what a network predicts, and one step back where the image is known."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
@@ -59,18 +58,11 @@ def rates_at(schedule, times):
     """
     given = schedule(times)
     if isinstance(given, tuple):
-        signal_rate, noise_rate = given
-        scale = np.hypot(signal_rate, noise_rate)
-        alpha_bar = (signal_rate / scale) ** 2
+        scale = np.hypot(*given)
+        values = (*given, (given[0] / scale) ** 2, scale)
     else:
-        alpha_bar, scale = given, np.ones_like(given)
-        signal_rate, noise_rate = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
-    return {
-        "signal_rate": signal_rate,
-        "noise_rate": noise_rate,
-        "alpha_bar": alpha_bar,
-        "scale": scale,
-    }
+        values = np.sqrt(given), np.sqrt(1 - given), given, np.ones_like(given)
+    return dict(zip(("signal_rate", "noise_rate", "alpha_bar", "scale"), values, strict=True))
 
 
 def betas(noise_schedule, timesteps):
@@ -95,19 +87,15 @@ def half_log_snr(alpha_bar):
 # --- what the network predicts ---
 
 
-class Prediction(NamedTuple):
-    """What a network may be asked for, where x_t = s * image + n * noise."""
-
-    target: Callable  # (image, noise) -> the right answer
-    components: Callable  # (answer, x_t) -> the (image, noise) that it means, whose mixture is x_t
-    weight: Callable  # () -> the squared error of that image, where the answer's is 1
+Prediction = namedtuple("Prediction", ("target", "components", "weight"))
 
 
 def predictions(s, n):
-    """The table of what can be predicted, at the rates s and n of the signal and of the noise.
+    """What can be predicted where x = s * image + n * noise: functions, by name.
 
-    The velocity is that of Salimans and Ho 2022 (arXiv:2202.00512), section 4, where s^2 + n^2 = 1;
-    the flow that of Liu et al. 2022, eq. 1: the direction of the straight path.
+    `target` gives the right answer, `components` the (image, noise) that an answer means, `weight`
+    the squared error of that image where the answer's is 1. The velocity is that of Salimans and Ho
+    2022 (arXiv:2202.00512, section 4), where s^2 + n^2 = 1; the flow that of the straight path.
     """
     return {
         "noise": Prediction(

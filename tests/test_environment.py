@@ -159,6 +159,15 @@ def test_ci_sets_up_with_pip_and_the_workflow_with_uv_too():
         assert calls[-1] == "check" and len(calls) == 3
 
 
+def test_readme_shows_the_house_that_the_linter_holds():
+    house = re.search(r"holds it:\n\n```\n(.*?)```", read("README.md"), re.DOTALL)[1]
+    shown = [re.split(r"\s{2,}", line)[0].split(" | ") for line in house.splitlines()]
+    contract = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]
+    held = [layer.split(" | ") for layer in contract["layers"]]
+    chapters = [name for layer in held[1:7] for name in layer]
+    assert shown == [held[0], chapters, *held[7:]]
+
+
 def test_readme_shows_the_measured_chapters():
     table = runpy.run_path(str(ROOT / "notebooks" / "build.py"))["table"]
     chapters = json.loads(read("data/chapters.json"))

@@ -22,6 +22,7 @@ from aigc_keras.guards import (
     check_widths,
 )
 from aigc_keras.model import Model, averaged, compiled, in_batches, join, signature
+from aigc_keras.optimizers import Adam
 from aigc_keras.replicas import Dropout, shares
 
 # --- objectives: (real_logits, fake_logits, label_smoothing) -> (discriminator, generator) loss ---
@@ -170,7 +171,7 @@ class GAN(Model):
         super().compile(kwargs.pop("optimizer", None), *args, **both, **kwargs)
 
     def default_optimizer(self):
-        return keras.optimizers.Adam(4e-4, beta_1=0.5)
+        return Adam(4e-4, beta_1=0.5)
 
     # --- the objective ---
 

@@ -38,7 +38,7 @@ from aigc_keras.guards import (
     check_settings,
     parts_of,
 )
-from aigc_keras.optimizers import EveryOptimizer, check_callback, named_optimizers
+from aigc_keras.optimizers import Adam, EveryOptimizer, check_callback, named_optimizers
 from aigc_keras.replicas import draw_rows, share
 
 
@@ -175,7 +175,7 @@ class Model(keras.Model):
 
     def default_optimizer(self):
         """What `compile` takes where none is given."""
-        return keras.optimizers.Adam(1e-3)
+        return Adam(1e-3)
 
     def optimizer_names(self):
         """From what `compile` calls an optimizer to its attribute: Keras knows the first one."""

@@ -6,6 +6,7 @@ from keras import ops
 
 from aigc_keras.guards import check_number, check_own_network
 from aigc_keras.model import Model
+from aigc_keras.optimizers import Adam
 from aigc_keras.style.colors import color_error, color_statistics, match_colors, mixed_colors
 from aigc_keras.style.features import STYLE_LAYERS, PerceptualFeatures, check_names
 from aigc_keras.style.losses import PARTS, gram_matrix, relative_error, total_variation
@@ -80,7 +81,7 @@ class AdaIN(Model):
 
     def default_optimizer(self):
         # A few styles have far larger errors than the rest.
-        return keras.optimizers.Adam(1e-3, global_clipnorm=1.0)
+        return Adam(1e-3, global_clipnorm=1.0)
 
     def statistics(self, images):
         """The channel statistics of the style layers of images (B, H, W, 3), a list."""

@@ -7,6 +7,7 @@ from keras import ops
 
 from aigc_keras.guards import check_number
 from aigc_keras.model import Model, signature
+from aigc_keras.optimizers import Adam
 from aigc_keras.style.colors import color_statistics, match_colors
 from aigc_keras.style.features import STYLE_LAYERS
 from aigc_keras.style.losses import PARTS, PerceptualLoss, constant
@@ -83,7 +84,7 @@ class FastStyleTransfer(Model):
             kept.assign(value)
 
     def default_optimizer(self):
-        return keras.optimizers.Adam(2e-3)
+        return Adam(2e-3)
 
     def recolored(self, images):
         """Images (B, H, W, 3) in the colours of the style."""

@@ -7,6 +7,7 @@ from keras import ops
 
 from aigc_keras.guards import check_choice, check_number, check_optimizer
 from aigc_keras.model import Model, steady
+from aigc_keras.optimizers import Adam
 from aigc_keras.style.colors import luminance, match_colors, matched_luminance, mixed_colors
 from aigc_keras.style.features import CONTENT_LAYERS, STYLE_LAYERS
 from aigc_keras.style.losses import PARTS, PerceptualLoss, constant
@@ -121,7 +122,7 @@ class StyleTransfer(Model):
         # It moves every pixel by about the rate however small its gradient: grain, unless the steps
         # shrink.
         rate = keras.optimizers.schedules.InverseTimeDecay(0.05, decay_steps=50, decay_rate=1.0)
-        return keras.optimizers.Adam(rate)
+        return Adam(rate)
 
     # --- the objective ---
 

@@ -1,18 +1,12 @@
-"""Two processes of this machine, and two devices of one, end with the weights of one.
-
-This file is also what the processes run: `python test_distribute.py JOB FOLDER`.
-"""
+"""Two processes of this machine, and two devices of one, end with the weights of one."""
 
 import contextlib
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
 import warnings
-from pathlib import Path
 
+import forked
 import keras
 import numpy as np
 import pytest
@@ -23,7 +17,6 @@ import aigc_keras as ak
 
 KINDS = ("gan", "vae", "diffusion", "gpt", "pairs")
 TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
-ROOT = Path(__file__).parents[1]
 
 
 # --- what is trained, by one process or several ---
@@ -124,9 +117,14 @@ def error_of(function):
 # --- what the processes do ---
 
 
+def strategy_of_all():
+    tf.config.set_visible_devices([], "GPU")
+    return ak.distribute.strategy()
+
+
 def all_models(folder):
     """Train every model, then try what is refused; rank 0 of two, or both devices of one."""
-    strategy = ak.distribute.strategy()
+    strategy = strategy_of_all()
     rank = ak.distribute.workers(strategy)[1]
     for kind in KINDS:
         more = {"shuffle": True, "validation_data": data().batch(8)} if kind == "vae" else {}
@@ -207,7 +205,7 @@ def slow(folder):
 
 def resumed(folder, epochs=None, callbacks=()):
     """Go on from what `slow` saved, for two epochs more."""
-    strategy = ak.distribute.strategy()
+    strategy = strategy_of_all()
     if epochs is None:
         with np.load(folder / "backup/backup.npz") as backup:
             epochs = int(backup["arr_0"][0]) + 2
@@ -232,26 +230,21 @@ def start(job, folder, n):
         addresses = [f"127.0.0.1:{x.getsockname()[1]}" for x in ports]
     processes = []
     for i in range(n):
-        environment = dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES="-1")
-        if n > 1:
-            task = {"type": "worker", "index": i}
-            config = {"cluster": {"worker": addresses}, "task": task}
-            environment["TF_CONFIG"] = json.dumps(config)
-        command = [sys.executable, __file__, job, str(folder)]
-        with (folder / f"{job} {i}.log").open("wb") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        processes.append(process)
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
+        environment = {"TF_CONFIG": json.dumps(config)} if n > 1 else {}
+        log = folder / f"{job.__name__} {i}.log"
+        processes.append(forked.start(job, folder, log=log, environment=environment))
     return processes
 
 
 def finish(processes, folder, job, seconds):
     """Wait for them; their logs, if one fails. None is left running."""
-    try:
-        codes = [process.wait(seconds) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    logs = [(folder / f"{job} {i}.log").read_text() for i in range(len(processes))]
+    for process in processes:
+        process.join(seconds)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    logs = [(folder / f"{job.__name__} {i}.log").read_text() for i in range(len(processes))]
     return codes, logs
 
 
@@ -264,10 +257,10 @@ def run(job, folder, n):
 def folder(tmp_path_factory):
     """What two processes, and one with two devices, left behind."""
     folder = tmp_path_factory.mktemp("distribute")
-    mirrored = start("two_devices", folder, 1)
+    mirrored = start(two_devices, folder, 1)
     try:
-        run("all_models", folder, 2)
-        codes, logs = finish(mirrored, folder, "two_devices", 300)
+        run(all_models, folder, 2)
+        codes, logs = finish(mirrored, folder, two_devices, 300)
         assert codes == [0], logs[0][-3000:]
     finally:
         mirrored[0].kill()
@@ -353,20 +346,21 @@ def test_what_two_devices_refuse(folder):
 
 
 def test_a_dead_process_ends_the_other_and_the_run_is_resumed(tmp_path):
-    processes = start("slow", tmp_path, 2)
+    processes = start(slow, tmp_path, 2)
     try:
         deadline = time.monotonic() + 120
         while not (tmp_path / "backup/backup.npz").exists():
-            assert time.monotonic() < deadline and processes[0].poll() is None
+            assert time.monotonic() < deadline and processes[0].is_alive()
             time.sleep(0.1)
         processes[1].kill()
-        code = processes[0].wait(30)
+        processes[0].join(30)
+        code = processes[0].exitcode
     finally:
         for process in processes:
             process.kill()
     log = (tmp_path / "slow 0.log").read_text()
     assert code == 1 and "RuntimeError: One of the other processes is gone." in log, log[-3000:]
-    run("resumed", tmp_path, 2)
+    run(resumed, tmp_path, 2)
     arrays = load(tmp_path / "resumed.npz")
     model, history = train("vae", epochs=int(arrays.pop("epochs")), shuffle=True)
     history = {name: values[-2:] for name, values in history.items()}
@@ -423,7 +417,3 @@ def test_refuses_devices_beside_tf_config(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(ValueError, match=r"devices: got .*, accepted is None"):
         ak.distribute.strategy(["CPU:0"])
-
-
-if __name__ == "__main__":
-    globals()[sys.argv[1]](Path(sys.argv[2]))

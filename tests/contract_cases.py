@@ -1,0 +1,384 @@
+"""The models of the library as a table, small, for what Keras promises of every model.
+
+A check that a model cannot pass is left out of its row with a reason.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aigc_keras import diffusion, gan, style, text, vae
+
+N, BATCH = 7, 4  # rows of data, of which the last batch has but three
+RNG = np.random.default_rng(0)
+
+
+def pictures(n, *shape):
+    return np.tanh(RNG.normal(size=(n, *shape))).astype("float32")
+
+
+SMALL, DIGITS, PHOTOS = pictures(N, 8, 8, 1), pictures(N, 28, 28, 1), pictures(N, 16, 16, 3)
+LABELS = np.array([0, 1, 2, 2, 1, 0, 1], "int32")
+TOKENIZER = text.CharTokenizer("abcd")
+TOKENS = RNG.integers(0, TOKENIZER.vocab_size, (N, 9)).astype("int32")
+TOKENS[1:, -1] = TOKENS[5, 4:] = text.PADDING  # rows that count differently
+
+
+def adam():
+    # With a small epsilon, rounding errors of a gradient near zero would turn whole steps around.
+    return keras.optimizers.Adam(0.01, epsilon=0.1)
+
+
+def two_optimizers():
+    other = keras.optimizers.RMSprop(0.01, epsilon=0.1)
+    return {"generator_optimizer": adam(), "discriminator_optimizer": other}
+
+
+def no_xla():
+    return {"optimizer": adam(), "jit_compile": False}  # here it costs more than it saves
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model and what there is to know about it.
+
+    Args:
+        build: makes it, alike every time.
+        data: NumPy arrays for `fit`, of N rows.
+        generate: (method, arguments, named arguments): what it is there for; repeats exactly.
+        inputs: of n rows, the inputs of `call`.
+        margin: of a loss in half the bits, relative to the one in float32.
+        dtype: whether the constructor takes a precision for all of its networks.
+        halves: whether there are networks that can be in half precision.
+        left_out: from check to why it is not made.
+    """
+
+    build: Callable
+    data: tuple
+    generate: tuple
+    inputs: Callable | None = None
+    compile: Callable = lambda: {"optimizer": adam()}
+    margin: float = 0.02
+    dtype: bool = True
+    halves: bool = True
+    left_out: dict = dataclasses.field(default_factory=dict)
+
+
+def wasserstein_gan(**kwargs):
+    return gan.GAN(
+        gan.mlp_generator((8, 8, 1), 4, (8,)),
+        gan.mlp_discriminator((8, 8, 1), (8,), dropout=0.0),
+        latent_dim=4,
+        objective="wasserstein",
+        discriminator_steps=2,
+        **kwargs,
+    )
+
+
+def latent_diffusion(**kwargs):
+    autoencoder = diffusion.latent_autoencoder((8, 8, 1), channels=3, width=4)
+    noisy, times = keras.Input((2, 2, 3)), keras.Input(())
+    x = keras.layers.Conv2D(8, 3, padding="same")(noisy)
+    time = keras.layers.Dense(8)(diffusion.SinusoidalEmbedding(4)(times))
+    x = keras.layers.ReLU()(keras.layers.Add()([x, keras.layers.Reshape((1, 1, 8))(time)]))
+    x = keras.layers.Conv2D(3, 3, padding="same", dtype="float32")(x)
+    network = keras.Model([noisy, times], x)
+    model = diffusion.LatentDiffusion(autoencoder, (2, 2, 3), network=network, **kwargs)
+    model.adapt(SMALL)
+    return model
+
+
+def features():
+    """Precision of the perceptual network: float32, except where the global policy is tested."""
+    return "float32" if keras.config.dtype_policy().name == "float32" else None
+
+
+SHALLOW = {"content_layers": ("block1_conv2",), "style_layers": ("block1_conv1",)}
+NO_DATA = "the picture is the only thing that is trained: fit takes no data"
+ONE_EPOCH = "counting again says nothing new: fit refuses more than one epoch"
+NO_TENSORS = "counts are NumPy tables, no tensors: there is no graph to compile or to export"
+NO_GRADIENT = "it counts: no optimizer, no gradient, no loss in training"
+
+CASES = {
+    "GAN": Case(
+        build=wasserstein_gan,
+        margin=0.05,  # of scores, which may be near zero
+        data=(SMALL,),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: pictures(n, 4),
+        compile=two_optimizers,
+        dtype=False,
+    ),
+    "DCGAN": Case(
+        build=lambda **kwargs: gan.DCGAN((28, 28, 1), 4, 8, 8, **kwargs),
+        data=(DIGITS,),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: pictures(n, 4),
+        compile=two_optimizers,
+    ),
+    "MLPGAN": Case(
+        build=lambda **kwargs: gan.MLPGAN((8, 8, 1), 4, (8,), (8,), **kwargs),
+        margin=0.2,  # dropout draws other numbers in half precision
+        data=(SMALL,),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: pictures(n, 4),
+        compile=two_optimizers,
+    ),
+    "ConditionalGAN": Case(
+        build=lambda **kwargs: gan.ConditionalGAN((28, 28, 1), 3, 4, 8, 8, **kwargs),
+        data=(DIGITS, LABELS),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: [pictures(n, 4), LABELS[:n]],
+        compile=two_optimizers,
+    ),
+    "VAE": Case(
+        build=lambda **kwargs: vae.VAE(
+            (8, 8, 1), 3, warmup_steps=3, likelihood="gaussian", width=4, hidden=8, **kwargs
+        ),
+        data=(SMALL,),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: SMALL[:n],
+    ),
+    "ConditionalVAE": Case(
+        build=lambda **kwargs: vae.ConditionalVAE(
+            (8, 8, 1), 3, latent_dim=3, width=4, hidden=8, **kwargs
+        ),
+        data=(SMALL, LABELS),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: [SMALL[:n], LABELS[:n]],
+    ),
+    "DenoisingAutoencoder": Case(
+        build=lambda **kwargs: vae.DenoisingAutoencoder(
+            (8, 8, 1), width=4, code_channels=2, **kwargs
+        ),
+        data=(SMALL,),
+        generate=("denoise", (SMALL[:3],), {}),
+        inputs=lambda n: SMALL[:n],
+    ),
+    "DiffusionModel": Case(
+        build=lambda **kwargs: diffusion.DiffusionModel(
+            (8, 8, 1), 3, variance="learned", widths=(8,), blocks=1, **kwargs
+        ),
+        data=(SMALL, LABELS),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: [SMALL[:n], np.linspace(0, 1, n, dtype="float32"), LABELS[:n]],
+    ),
+    "LatentDiffusion": Case(
+        build=latent_diffusion,
+        data=(SMALL,),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: [pictures(n, 2, 2, 3), np.linspace(0, 1, n, dtype="float32")],
+        dtype=False,
+    ),
+    "StyleTransfer": Case(
+        build=lambda **kwargs: style.StyleTransfer(
+            PHOTOS[0], PHOTOS[1], **SHALLOW, dtype=features(), **kwargs
+        ),
+        data=(),
+        generate=("generate", (1,), {"seed": 1}),
+        dtype=False,
+        halves=False,
+        left_out={
+            "numpy": NO_DATA,
+            "forms_of_a_batch": NO_DATA,
+            "signature": NO_DATA,
+            "one_sample": NO_DATA,
+            "export": "what it makes is a picture: there is no function to export",
+        },
+    ),
+    "FastStyleTransfer": Case(
+        build=lambda **kwargs: style.FastStyleTransfer(
+            PHOTOS[0], 4, 0, **SHALLOW, dtype=features(), **kwargs
+        ),
+        data=(PHOTOS,),
+        generate=("stylize", (PHOTOS[0],), {}),
+        inputs=lambda n: PHOTOS[:n],
+        dtype=False,
+    ),
+    "AdaIN": Case(
+        build=lambda **kwargs: style.AdaIN(
+            ("block1_conv1", "block2_conv1"),
+            decoder=style.adain_decoder((64, 128), width=4),
+            dtype=features(),
+            **kwargs,
+        ),
+        data=(PHOTOS, PHOTOS[::-1]),
+        generate=("stylize", (PHOTOS[0], PHOTOS[1]), {}),
+        inputs=lambda n: [PHOTOS[:n], PHOTOS[::-1][:n]],
+        dtype=False,
+    ),
+    "NGram": Case(
+        build=lambda **kwargs: text.NGram(TOKENIZER, 3, 8, **kwargs),
+        data=(TOKENS,),
+        generate=("generate", (["ab", "c"], 8), {"seed": 1}),
+        compile=dict,
+        dtype=False,
+        left_out={
+            "callbacks": ONE_EPOCH,
+            "killed": ONE_EPOCH,
+            "killed_between_two_files": ONE_EPOCH,
+            "second_copy_of_a_backup": ONE_EPOCH,
+            "half_the_bits": NO_GRADIENT,
+            "xla": NO_TENSORS,
+            "export": NO_TENSORS,
+        },
+    ),
+    "RNNLanguageModel": Case(
+        build=lambda **kwargs: text.RNNLanguageModel(
+            TOKENIZER, units=8, dropout=0.2, context_length=8, **kwargs
+        ),
+        data=(TOKENS,),
+        generate=("generate", (["ab", "c"], 8), {"seed": 1}),
+        compile=no_xla,
+        inputs=lambda n: np.maximum(TOKENS[:n], 0),
+    ),
+    "GPT": Case(
+        build=lambda **kwargs: text.GPT(
+            TOKENIZER, 8, width=8, num_layers=1, num_heads=2, dropout=0.2, **kwargs
+        ),
+        data=(TOKENS,),
+        generate=("generate", (["ab", "c"], 8), {"seed": 1}),
+        compile=no_xla,
+        inputs=lambda n: np.maximum(TOKENS[:n], 0),
+    ),
+}
+
+
+def check(function):
+    """Make the check of every model that does not leave it out."""
+    name = function.__name__.removeprefix("test_")
+    return pytest.mark.parametrize("name", [n for n, c in CASES.items() if name not in c.left_out])(
+        function
+    )
+
+
+@contextlib.contextmanager
+def caught_warnings():
+    """What TensorFlow warns of: nothing but graphs that it finds built too often.
+
+    For these it takes all models of a class for one, so they count where a check has but one.
+    """
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: records.append(record.getMessage())
+    loggers = [logging.getLogger(name) for name in ("tensorflow", "absl")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield records
+    for logger in loggers:
+        logger.removeHandler(handler)
+    assert all("triggered tf.function retracing" in record for record in records)
+
+
+# --- models, shared by all checks ---
+
+_folder = tempfile.TemporaryDirectory()
+FOLDER = Path(_folder.name)
+
+
+def fresh(name):
+    """A compiled model of the table: always the same one, set back to its first state.
+
+    Graphs cost seconds, states milliseconds.
+    """
+    model, start = started(name)
+    model.load_weights(start)
+    return model
+
+
+@functools.cache
+def started(name):
+    """(model, its weights as a file), with "start.keras" beside that."""
+    start, model = FOLDER / name / "start.weights.h5", build(name)
+    start.parent.mkdir()
+    model.save_weights(start)
+    model.save(FOLDER / name / "start.keras")
+    return model, start
+
+
+def trained(name):
+    """(Model, folder): trained for an epoch, with files of its states."""
+    path, model = trained_files(name), fresh(name)
+    model.load_weights(path / "trained.weights.h5")
+    return model, path
+
+
+@functools.cache
+def trained_files(name):
+    """A folder with "trained.keras" of one epoch, "ended.weights.h5" of all without a pause."""
+    path, model = FOLDER / name, fresh(name)
+    fit(name, model, epochs=epochs(name))
+    model.save_weights(path / "ended.weights.h5")
+    model = fresh(name)
+    fit(name, model)
+    model.save(path / "trained.keras")
+    model.save_weights(path / "trained.weights.h5")
+    return path
+
+
+def epochs(name):
+    return 1 if "callbacks" in CASES[name].left_out else 3
+
+
+def build(name, dtype=None, **kwargs):
+    """A new compiled model of the table; `kwargs` are for `compile`."""
+    keras.utils.set_random_seed(0)
+    model = CASES[name].build(**({} if dtype is None else {"dtype": dtype}))
+    model.compile(**(CASES[name].compile() | kwargs))
+    return model
+
+
+def batches(name, rows=slice(0, N)):
+    """The data in order, as a dataset whose batches may have any size: one graph for all."""
+    parts = [x[rows] for x in CASES[name].data]
+    data = parts[0] if len(parts) == 1 else tuple(parts)
+    return tf.data.Dataset.from_tensor_slices(data).batch(BATCH)
+
+
+def fit(name, model, rows=slice(0, N), **kwargs):
+    """What `model.fit` gives as its history; a model without data takes a step for each batch."""
+    if CASES[name].data:
+        data = {"x": batches(name, rows)}
+    else:
+        data = {"steps_per_epoch": -(-len(range(N)[rows]) // BATCH)}
+    return model.fit(**(data | {"verbose": 0} | kwargs)).history
+
+
+def evaluate(name, model, rows=slice(0, N)):
+    data = {"x": batches(name, rows)} if CASES[name].data else {}
+    return model.evaluate(**data, return_dict=True, verbose=0)
+
+
+def generate(name, model):
+    method, arguments, options = CASES[name].generate
+    return getattr(model, method)(*arguments, **options)
+
+
+def arrays(path):
+    """All arrays of a weights file by name: optimizers, averages, seeds and counters too."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda key, x: found.update({key: x[()]}) if isinstance(x, h5py.Dataset) else None
+        )
+    return found
+
+
+def assert_same_files(path, other, **tolerance):
+    first, second = arrays(path), arrays(other)
+    assert first.keys() == second.keys() and len(first) > 0
+    for key, value in first.items():
+        if tolerance:
+            np.testing.assert_allclose(value, second[key], err_msg=key, **tolerance)
+        else:
+            np.testing.assert_array_equal(value, second[key], err_msg=key)

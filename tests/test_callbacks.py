@@ -11,9 +11,14 @@ import pytest
 from aigc_keras import callbacks, gan
 
 
-def trained(callback, epochs=2, **kwargs):
-    model = gan.DCGAN((28, 28, 1), latent_dim=4, generator_width=8, discriminator_width=4)
+def image_gan(**kwargs):
+    model = gan.MLPGAN((28, 28, 1), 4, generator_widths=(8,), discriminator_widths=(8,))
     model.compile(**kwargs)
+    return model
+
+
+def trained(callback, epochs=2, **kwargs):
+    model = image_gan(**kwargs)
     data = np.random.default_rng(0).uniform(-1, 1, (12, 28, 28, 1)).astype("float32")
     model.fit(data, batch_size=4, epochs=epochs, callbacks=[callback], verbose=0)
     return model
@@ -68,8 +73,7 @@ def test_a_restored_training_goes_on_counting(tmp_path):
 
     data = np.zeros((12, 28, 28, 1), "float32")
     for more in ([Crash()], []):
-        model = gan.DCGAN((28, 28, 1), latent_dim=4, generator_width=8, discriminator_width=4)
-        model.compile()
+        model = image_gan()
         grid = callbacks.SampleGrid(n=1, folder=tmp_path / "pictures")
         backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
         arguments = {"batch_size": 12, "epochs": 4, "verbose": 0}

@@ -231,7 +231,7 @@ def test_tests_that_were_changed_or_deleted_are_restored(course, school, student
     [
         ("breaks", "no notebook that can be opened"),
         ("another", "not the notebook that was handed out"),
-        ("twice", "2 notebooks of this name"),
+        ("twice", "2 notebooks of this problem set"),
         ("a folder", "no notebook, but a folder"),
     ],
 )

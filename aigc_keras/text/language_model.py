@@ -1,0 +1,495 @@
+"""What all language models do alike: data, objective, writing; and their optimizer."""
+
+import collections
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from aigc_keras.guards import check_number, check_optimizer, check_seed
+from aigc_keras.metrics import BitsPerCharacter, Perplexity
+from aigc_keras.model import Model, compile_config, restored, steady
+from aigc_keras.replicas import scaled
+from aigc_keras.text.sampling import bounded, check_top, draw, keep_top, penalize_repetition
+from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts
+
+
+def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, clipnorm=1.0):
+    """AdamW with gradient clipping, a warm-up and, over `steps` in all, a cosine decay to a tenth.
+
+    Without `steps` the rate stays where the warm-up ends. `clipnorm`: of all gradients together.
+    """
+    check_number("learning_rate", learning_rate, low=0)
+    check_number("warmup_steps", warmup_steps, low=0, integer=True)
+    check_number("weight_decay", weight_decay, low=0)
+    if clipnorm is not None:
+        check_number("clipnorm", clipnorm, low=1e-6)
+    if steps is not None:
+        steps = check_number("steps", steps, low=warmup_steps + 1, integer=True) - warmup_steps
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        steps or 1,
+        alpha=0.1 if steps else 1.0,
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+    )
+    return keras.optimizers.AdamW(rate, weight_decay, beta_2=0.98, global_clipnorm=clipnorm)
+
+
+class LanguageModel(Model):
+    """p(next token | tokens before). A child gives `call`, and `begin` and `step` for `generate`.
+
+    Args:
+        tokenizer: a `CharTokenizer` or `BPETokenizer`; it is saved with the model.
+        context_length: how many tokens the model reads at a time in training.
+        seed: seed of dropout and of `generate`; by default `keras.utils.set_random_seed` decides.
+    """
+
+    default_learning_rate = 2e-3
+
+    def __init__(self, tokenizer, context_length=128, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not hasattr(tokenizer, "vocab_size"):
+            raise ValueError(
+                f"tokenizer: got {tokenizer!r:.80}, accepted is a CharTokenizer or BPETokenizer."
+            )
+        self.tokenizer = tokenizer
+        self.context_length = check_number("context_length", context_length, low=2, integer=True)
+        self.seed = check_seed(seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.perplexity = Perplexity(name="perplexity")
+        self.bits_per_character = BitsPerCharacter(name="bits_per_character")
+        self._graphs = collections.UserDict()  # an export looks into a dict
+
+    def compile(self, optimizer=None, jit_compile=True, **kwargs):
+        """Choose the optimizer; by default `adamw` without an end. XLA is faster here on a CPU."""
+        optimizer = self.default_optimizer() if optimizer is None else optimizer
+        optimizer = check_optimizer("optimizer", optimizer)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed_float16's loss scaling
+        if isinstance(inner, keras.optimizers.AdamW):
+            small = [w for w in self.trainable_variables if len(w.shape) < 2]
+            inner.exclude_from_weight_decay(var_list=small)
+        super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def default_optimizer(self):
+        return adamw(learning_rate=self.default_learning_rate)
+
+    def call_signature(self):
+        return tf.TensorSpec((None, None), "int32", name="tokens")
+
+    # the data
+
+    def windows(self, texts, batch_size=32, shuffle=True, seed=0, packed=True):
+        """Batches for `fit`, int32 (batch_size, context_length + 1), as a `tf.data.Dataset`.
+
+        All but the last of a row are inputs, all but the first are targets.
+
+        Args:
+            texts: a list of strings.
+            shuffle: a new order each epoch, and each row begins up to half a row earlier or later
+                than the epoch before. False: every token is a target exactly once.
+            packed: True: the texts one after another, with END between them, cut into rows. False:
+                a row is a text, with END before and after it.
+
+        Raises:
+            ValueError: no text, or one that is too long for its row.
+        """
+        check_texts(texts, batch_size)
+        check_seed(seed)
+        rows = [np.append(self.tokenizer.encode(text), END).astype("int32") for text in texts]
+        length = self.context_length
+        if packed:
+            stream = np.concatenate([[END], *rows]).astype("int32")
+            count = -(-(len(stream) - 1) // length)
+            stream = np.append(stream, np.full(length * count + 1 - len(stream), PADDING))
+            last = len(stream) - length - 1
+        else:
+            longest = max(map(len, rows))
+            if longest > length:
+                raise ValueError(
+                    f"texts: the longest has {longest} tokens with END, accepted is at most "
+                    f"context_length, {length}; or packed=True."
+                )
+            count, last = len(rows), None
+            rows = [[END, *row, *[PADDING] * (length - len(row))] for row in rows]
+            stream = np.concatenate(rows)
+        stride = length if packed else length + 1
+        with tf.device("CPU"):
+            stream = tf.constant(stream, tf.int32)
+
+        def take(index, random):
+            start = index * stride
+            if packed and shuffle:
+                start = tf.clip_by_value(start + random % length - length // 2, 0, last)
+            batch = tf.gather(stream, start[:, None] + tf.range(length + 1, dtype=tf.int64))
+            # Rows of padding: a batch of another size would compile everything again.
+            short = batch_size - tf.shape(batch)[0]
+            batch = tf.pad(batch, [[0, short], [0, 0]], constant_values=PADDING)
+            return tf.ensure_shape(batch, (batch_size, length + 1))
+
+        index = tf.data.Dataset.range(count)
+        if shuffle:
+            index = index.shuffle(count, seed=seed, reshuffle_each_iteration=True)
+        random = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        return steady(tf.data.Dataset.zip(index, random).batch(batch_size).map(take).prefetch(2))
+
+    # the objective
+
+    def token_losses(self, tokens, training=False):
+        """-log p of every token but the first, given those before: (B, T - 1), nats; 0 for padding.
+
+        An unknown character costs also what it takes to say which one it is.
+        """
+        targets = tokens[:, 1:]
+        logits = self(ops.maximum(tokens[:, :-1], END), training=training)
+        nats = keras.losses.sparse_categorical_crossentropy(
+            ops.maximum(targets, END), logits, from_logits=True
+        )
+        if self.tokenizer.unknown is not None:
+            nats = nats + ops.take(self.tokenizer.extra_nats, ops.maximum(targets, END))
+        return ops.where(targets == PADDING, 0.0, nats)
+
+    def next_token_loss(self, tokens, training=False):
+        """(mean over the tokens, their sum, number of tokens), nats."""
+        total = ops.sum(self.token_losses(tokens, training))
+        count = ops.sum(ops.cast(tokens[:, 1:] != PADDING, "float32"))
+        return total / ops.maximum(count, 1.0), total, count
+
+    def train_step(self, data):
+        tokens = self.unpack(data)
+        with tf.GradientTape() as tape:
+            loss, total, count = self.next_token_loss(tokens, training=True)
+            scaled_loss = scaled(loss, self.optimizer, count)
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self.track(tokens, loss, total, count)
+
+    def test_step(self, data):
+        tokens = self.unpack(data)
+        return self.track(tokens, *self.next_token_loss(tokens))
+
+    def unpack(self, data):
+        """The tokens of a batch, int32 (B, T)."""
+        (tokens,) = self.parts_of(data)
+        return ops.cast(tokens, "int32")
+
+    def track(self, tokens, loss, total, count):
+        targets = ops.maximum(tokens[:, 1:], END)
+        characters = ops.sum(ops.take(self.tokenizer.characters_per_token, targets))
+        self.loss_tracker.update_state(loss, sample_weight=count)
+        self.perplexity.update_state(total, count)
+        self.bits_per_character.update_state(total, characters)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    @property
+    def accepted_data(self):
+        return (
+            f"accepted are integers (N, T) with 2 <= T <= {self.context_length + 1}, each in "
+            f"[{PADDING}, {self.tokenizer.vocab_size}): model.windows(texts) makes them."
+        )
+
+    def check_parts(self, name, parts):
+        if len(parts) != 1:
+            raise ValueError(f"{name}: got a tuple, {self.accepted_data}")
+
+    def check_batch(self, name, parts):
+        self.check_parts(name, parts)
+        accepted = self.accepted_data
+        if not isinstance(parts[0], np.ndarray | tf.Tensor):
+            raise ValueError(f"{name}: got a {type(parts[0]).__name__}, {accepted}")
+        x = np.asarray(parts[0])
+        good = x.ndim == 2 and np.issubdtype(x.dtype, np.integer) and len(x) > 0
+        if not good or not 2 <= x.shape[1] <= self.context_length + 1:
+            raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {accepted}")
+        if x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
+            raise ValueError(f"{name}: got values from {x.min()} to {x.max()}, {accepted}")
+
+    # what the model thinks of a text
+
+    def text_losses(self, texts, batch_size=32):
+        """(nats, characters) of each text, two float64 arrays (N,); END counts as nats only.
+
+        A text longer than `context_length` is read in parts that do not see each other.
+        """
+        check_texts(texts, batch_size)
+        rows, owners = [], []
+        for i, text in enumerate(texts):
+            tokens = np.concatenate([[END], self.tokenizer.encode(text), [END]])
+            for start in range(0, len(tokens) - 1, self.context_length):
+                part = tokens[start : start + self.context_length + 1]
+                rows.append(np.append(part, [PADDING] * (self.context_length + 1 - len(part))))
+                owners.append(i)
+        rows = np.array(rows + [[PADDING] * (self.context_length + 1)] * (-len(rows) % batch_size))
+        losses = self.graph("losses", self.token_losses)
+        batches = np.split(rows.astype("int32"), len(rows) // batch_size)
+        nats = np.concatenate([np.sum(losses(batch), axis=1) for batch in batches])
+        nats = np.bincount(owners, nats[: len(owners)].astype("float64"), len(texts))
+        return nats, np.array([len(text) for text in texts], "float64")
+
+    def token_probabilities(self, prompt=""):
+        """p(next token | prompt), float32 (vocab_size,)."""
+        tokens = self.encode_prompt(prompt)[None, -self.context_length :]
+        logits = self(ops.convert_to_tensor(tokens))[0, -1]
+        return ops.convert_to_numpy(ops.softmax(logits))
+
+    def surprisal(self, text):
+        """(pieces, bits): the tokens of `text` as strings, and -log2 p of each: float32 (T,)."""
+        tokens = self.encode_prompt(text, "text")
+        if not 1 <= len(tokens) - 1 <= self.context_length:
+            raise ValueError(
+                f"text: got {len(tokens) - 1} tokens, accepted are 1 to {self.context_length} "
+                "(context_length)."
+            )
+        nats = ops.convert_to_numpy(self.token_losses(ops.convert_to_tensor(tokens[None])))[0]
+        return [self.tokenizer.decode([token]) for token in tokens[1:]], nats / math.log(2)
+
+    def encode_prompt(self, prompt, name="prompt"):
+        """END and the tokens of `prompt`, int32; an error calls it `name`."""
+        if not isinstance(prompt, str):
+            raise ValueError(f"{name}: got {prompt!r}, accepted is a string or a list of strings.")
+        check_text(name, prompt)
+        tokens = self.tokenizer.encode(prompt)
+        if self.tokenizer.unknown is not None and (tokens == self.tokenizer.unknown).any():
+            strange = sorted({c for c, t in zip(prompt, tokens, strict=True) if t == 1})
+            raise ValueError(
+                f"{name}: the characters {', '.join(map(repr, strange))} are not among the "
+                f"{len(self.tokenizer.characters)} that the tokenizer has learned."
+            )
+        return np.append(END, tokens).astype("int32")
+
+    # writing
+
+    reads_prompt_at_once = False  # whether `begin` takes in the tokens before `position`
+    kept = 0  # how much of a full window is read again by the next
+
+    def begin(self, window):
+        """What `step` needs to go on in `window`, tokens (B, context_length + 1)."""
+        raise NotImplementedError
+
+    def step(self, token, position, state):
+        """Logits (B, V) of what follows `token` (B,), which is at `position`; and a new state."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        prompt="",
+        max_new_tokens=100,
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        repetition_penalty=1.0,
+        stop=(),
+        seed=None,
+        stream=False,
+        cache=True,
+    ):
+        """`prompt` and how it goes on, until the model says END: a string.
+
+        Args:
+            prompt: a string, or a list of strings (gives a list). May be empty. Where prompt and
+                text outgrow its context, a GPT goes on from the last context_length / 2 tokens.
+            max_new_tokens: at most so many tokens, >= 1.
+            temperature: >= 0: the logits are divided by it; 0 takes the likeliest token.
+            top_k, top_p: as in `keep_top`; >= 1 and in (0, 1].
+            repetition_penalty: as in `penalize_repetition`; >= 1, and 1 does nothing.
+            stop: a string or several: the text ends before the first of them in what is new.
+            seed: an integer repeats the text exactly.
+            stream: give an iterator instead, over the pieces of the text as they are written.
+            cache: False computes everything anew for each token: the same text, slowly.
+
+        Raises:
+            ValueError: an argument is out of range, or a prompt has characters that are not known.
+        """
+        check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
+        check_number("temperature", temperature, low=0)
+        check_number("repetition_penalty", repetition_penalty, low=1)
+        check_top(top_k, top_p)
+        words = (stop,) if isinstance(stop, str) else stop
+        if not isinstance(words, tuple | list) or not all(isinstance(w, str) and w for w in words):
+            raise ValueError(f"stop: got {stop!r}, accepted are strings of at least one character.")
+        prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
+        if not prompts or (stream and len(prompts) > 1):
+            raise ValueError(
+                f"prompt: got {len(prompts)} prompts, accepted is one or more, with stream one."
+            )
+        if seed is None:
+            seed = int(keras.random.randint((), 0, 2**31 - 1, seed=self.seed_generator))
+        seed = check_number("seed", seed, low=0, below=2**31, integer=True)
+        encoded = [self.encode_prompt(each) for each in prompts]
+        settings = (temperature, top_k, top_p, repetition_penalty)
+        states = self._write(prompts, encoded, max_new_tokens, settings, words, seed, stream, cache)
+        if stream:
+            return self._pieces(states, words)
+        texts = list(states)[-1]
+        return texts[0] if isinstance(prompt, str) else texts
+
+    def _pieces(self, states, stop):
+        shown = 0
+        for (text,) in states:
+            # The first bytes of a character are not a character yet, and what may become a stop
+            # word waits until it is known.
+            starts = {word[:i] for word in stop for i in range(1, len(word))}
+            held = max((len(start) for start in starts if text.endswith(start)), default=0)
+            if len(text) - held > shown and not text.endswith("\ufffd"):
+                yield text[shown : len(text) - held]
+                shown = len(text) - held
+        if len(text) > shown:
+            yield text[shown:]
+
+    def _write(self, prompts, encoded, max_new_tokens, settings, stop, seed, stream, cache):
+        """Yields the texts so far: at every token to stream, now and then to look for `stop`."""
+        # XLA compiles for each shape anew: rows that are finished fill up to a power of two.
+        size = 2 ** (len(prompts) - 1).bit_length()
+        lengths = np.array([len(tokens) for tokens in encoded], "int32")
+        lengths = np.append(lengths, np.full(size - len(prompts), lengths.min()))
+        total = int(lengths.max()) + max_new_tokens
+        # Without its state, a model that reads one by one has to read everything again.
+        context = self.context_length if cache or self.reads_prompt_at_once else total
+        tokens = np.full((size, total + context + 1), END, "int32")
+        seen = np.zeros((size, self.tokenizer.vocab_size), bool)
+        for i, given in enumerate(encoded):
+            tokens[i, : len(given)] = given
+            seen[i, given[1:]] = True  # without END, which must be free to come
+        # A window is what the model sees: `context` tokens from `offset` on, and the next one.
+        offset, position = 0, int(lengths.min()) - 1 if self.reads_prompt_at_once else 0
+        state, finished, texts = None, np.arange(size) >= len(prompts), list(prompts)
+        loop = self._loop(settings, cache)
+        numbers = tf.constant([bounded(x or 1) for x in settings], "float64")
+        if stream:
+            yield texts
+        while not finished.all() and offset + position + 1 < total:
+            if position >= context:
+                offset, position = offset + position - self.kept, self.kept
+                state = None if self.reads_prompt_at_once else state
+            window = tokens[:, offset : offset + context + 1]
+            if state is None:
+                state = self.graph("begin", self.begin)(tf.constant(window)) if cache else ()
+            last = min(context, total - 1 - offset)
+            if stream or stop:
+                last = min(last, position + (1 if stream else 16))
+            arguments = (window, lengths - offset, seen, finished, position, last, (seed, offset))
+            arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
+            window, seen, finished, position, state = loop(*arguments, numbers, state)
+            tokens[:, offset : offset + context + 1] = window
+            finished, position = np.array(finished), int(position)
+            for i, prompt in enumerate(prompts):
+                new = tokens[i, lengths[i] : lengths[i] + max_new_tokens]
+                new = new[: max(offset + position + 1 - lengths[i], 0)]
+                new = self.tokenizer.decode(new[: np.argmax(np.append(new, END) == END)])
+                ends = [new.find(word) for word in stop if word in new]
+                finished[i] |= bool(ends)
+                texts[i] = prompt + (new[: min(ends)] if ends else new)
+            yield texts
+
+    def graph(self, name, function):
+        """`function` as one graph, compiled by XLA once for each shape."""
+        if name not in self._graphs:
+            self._graphs[name] = tf.function(function, jit_compile=True, reduce_retracing=True)
+        return self._graphs[name]
+
+    def _loop(self, settings, cache):
+        """The loop that writes tokens `position` + 1 to `last` into `window`.
+
+        What is not used is not in its graph; numbers are tensors, so that others need no other.
+        """
+        temperature, top_k, top_p, repetition_penalty = settings
+        greedy, penalized = temperature == 0, repetition_penalty != 1
+        few, cut = top_k is not None, top_p not in (None, 1)
+
+        def loop(window, lengths, seen, finished, position, last, seed, numbers, state):
+            temperature, top_k, top_p, repetition_penalty = tf.unstack(numbers)
+            top_k = tf.cast(tf.minimum(top_k, self.tokenizer.vocab_size), "int32")
+            temperature = tf.cast(temperature, "float32")
+            repetition_penalty = tf.cast(repetition_penalty, "float32")
+            while position < last and not tf.reduce_all(finished):
+                if cache:
+                    logits, state = self.step(tf.gather(window, position, axis=1), position, state)
+                else:
+                    logits = tf.gather(self(window[:, :-1]), position, axis=1)
+                if self.tokenizer.unknown is not None:
+                    known = tf.range(self.tokenizer.vocab_size) != self.tokenizer.unknown
+                    logits = tf.where(known, logits, -math.inf)
+                if penalized:
+                    logits = penalize_repetition(logits, seen, repetition_penalty)
+                if greedy:
+                    token = ops.cast(ops.argmax(logits, axis=-1), "int32")
+                else:
+                    logits = logits / temperature
+                    logits = keep_top(logits, top_k if few else None, top_p if cut else None)
+                    token = draw(logits, [seed[0], seed[1] + position])
+                given = position + 1 < lengths  # a longer prompt than the shortest goes on
+                token = tf.where(finished, END, token)
+                token = tf.where(given, tf.gather(window, position + 1, axis=1), token)
+                finished = finished | (~given & (token == END))
+                seen = seen | tf.one_hot(token, self.tokenizer.vocab_size, True, False)
+                window = ops.slice_update(window, (0, position + 1), token[:, None])
+                position += 1
+            return window, seen, finished, position, state
+
+        return self.graph((greedy, few, cut, penalized, cache), loop)
+
+    def beam_search(self, prompt="", n_beams=4, max_new_tokens=50):
+        """The likeliest `n_beams` texts found, as (text, log p of what is new), best first.
+
+        Each step keeps the best `n_beams` beginnings (Lowerre 1976). A text ends with END or after
+        `max_new_tokens`. Sums of log p prefer short texts; divide by the length for another taste.
+
+        Raises:
+            ValueError: prompt and new tokens do not fit in the context, or a bad number.
+        """
+        n_beams = check_number("n_beams", n_beams, low=1, integer=True)
+        check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
+        given = self.encode_prompt(prompt)
+        if len(given) + max_new_tokens > self.context_length + 1:
+            raise ValueError(
+                f"max_new_tokens: got {max_new_tokens} after {len(given)} tokens of the prompt, "
+                f"accepted are together at most context_length + 1, {self.context_length + 1}."
+            )
+        beams = np.full((n_beams, self.context_length + 1), END, "int32")
+        beams[:, : len(given)] = given
+        state = self.graph("begin", self.begin)(tf.constant(beams))
+        scores = np.full(n_beams, -np.inf)
+        scores[0] = 0.0  # all beams are alike at first: one is enough
+        step, done = self.graph("step", self.step), []
+        start = 0 if not self.reads_prompt_at_once else len(given) - 1
+        for position in range(start, len(given) + max_new_tokens - 1):
+            logits, state = step(tf.constant(beams[:, position]), tf.constant(position), state)
+            if position + 1 < len(given):
+                continue
+            log_p = scores[:, None] + np.array(ops.log_softmax(logits), "float64")
+            if self.tokenizer.unknown is not None:
+                log_p[:, self.tokenizer.unknown] = -np.inf
+            ends = np.flatnonzero(np.isfinite(log_p[:, END]))
+            done += [(log_p[i, END], tuple(beams[i, len(given) : position + 1])) for i in ends]
+            done = sorted(done, reverse=True)[:n_beams]
+            log_p[:, END] = -np.inf
+            best = np.argsort(-log_p, axis=None)[:n_beams]
+            parents, tokens = np.divmod(best, log_p.shape[1])
+            scores, beams = log_p.flat[best], beams[parents]
+            beams[:, position + 1] = tokens
+            state = tf.nest.map_structure(lambda x, rows=parents: tf.gather(x, rows), state)
+        end = len(given) + max_new_tokens
+        done += [(s, tuple(b[len(given) : end])) for s, b in zip(scores, beams, strict=True)]
+        done = sorted((x for x in done if np.isfinite(x[0])), reverse=True)[:n_beams]
+        return [(prompt + self.tokenizer.decode(new), float(score)) for score, new in done]
+
+    # saving
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "context_length": self.context_length,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**restored(config, "tokenizer"))
+
+    def get_compile_config(self):
+        return compile_config(self)

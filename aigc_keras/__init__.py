@@ -34,6 +34,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from aigc_keras import (  # noqa: E402
+    attention,
     callbacks,
     checkpoints,
     datasets,
@@ -55,6 +56,7 @@ from aigc_keras.plots import show  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
+    "attention",
     "callbacks",
     "checkpoints",
     "datasets",

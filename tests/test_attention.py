@@ -2,12 +2,13 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import scipy.special
 from letters import scrambled
 
-from aigc_keras import text
+from aigc_keras import attention, text
 
 GPTS = ["rotary", "learned"]
 
@@ -81,3 +82,103 @@ def test_who_asks_nothing_sees_the_mean_of_what_was():
     x = np.random.default_rng(0).normal(size=(2, 6, 4)).astype("float32")
     expected = np.cumsum(x, axis=1) / np.arange(1, 7)[:, None]
     np.testing.assert_allclose(layer(x)[0], expected, atol=1e-6)
+
+
+# --- all positions, and those of another text ---
+
+
+def keras_attention(layer, parts, width):
+    """Keras' layer with the weights of ours: `parts` are kernels and biases of Q, K and V."""
+    other = keras.layers.MultiHeadAttention(layer.num_heads, width // layer.num_heads)
+    other.build((None, None, width), (None, None, width))
+    shape = (layer.num_heads, width // layer.num_heads)
+    weights = []
+    for kernel, bias in parts:
+        weights += [kernel.reshape(width, *shape), bias.reshape(shape)]
+    kernel, bias = layer.out.get_weights()
+    other.set_weights([*weights, kernel.reshape(*shape, width), bias])
+    return other
+
+
+def cut(dense, n):
+    return zip(*(np.split(x, n, axis=-1) for x in dense.get_weights()), strict=True)
+
+
+HIDDEN = np.array([[0, 0, 1, 0, 1], [0, 0, 0, 0, 0]], bool)  # padding, in the middle too
+
+
+@pytest.mark.parametrize("hidden", [None, HIDDEN])
+@pytest.mark.parametrize("num_heads", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["self", "causal", "cross"])
+def test_attention_equals_that_of_keras(kind, num_heads, hidden):
+    x, memory = np.random.default_rng(1).normal(size=(2, 2, 5, 8)).astype("float32")
+    if kind == "cross":
+        x, layer = x[:, :3], attention.CrossAttention(num_heads)
+        layer.build(x.shape)
+        scrambled(layer)
+        parts, given = [*cut(layer.query, 1), *cut(layer.key_value, 2)], memory
+        ours = layer(x, memory, hidden=hidden)
+    else:
+        kinds = {"self": attention.SelfAttention, "causal": attention.CausalSelfAttention}
+        layer = kinds[kind](num_heads, "learned")
+        layer.build(x.shape)
+        scrambled(layer)
+        parts, given = cut(layer.qkv, 3), x
+        ours = layer(x, hidden=hidden)[0]
+    mask = None if hidden is None else ~hidden[:, None]
+    expected = keras_attention(layer, parts, 8)(
+        x, given, attention_mask=mask, use_causal_mask=kind == "causal"
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_keys_and_values_of_another_text_are_made_once():
+    x, memory = np.random.default_rng(1).normal(size=(2, 2, 5, 8)).astype("float32")
+    layer = attention.CrossAttention(2)
+    layer.build(x.shape)
+    expected = scrambled(layer)(x, memory, hidden=HIDDEN)
+    ready = layer.keys_and_values(memory)
+    assert [part.shape for part in ready] == [(2, 2, 5, 4)] * 2
+    np.testing.assert_array_equal(layer(x, ready, hidden=HIDDEN), expected)
+    weights, values = layer.weights_and_values(x, ready, HIDDEN)
+    np.testing.assert_allclose(np.sum(weights, axis=-1), 1, rtol=1e-6)
+    assert (np.asarray(weights)[0, :, :, [2, 4]] == 0).all()
+    assert values is ready[1]
+
+
+@pytest.mark.parametrize("positions", GPTS)
+def test_an_encoder_and_a_decoder_need_no_gpt(positions):
+    """The decoder writes token by token from its cache what it computes in one pass."""
+    rng = np.random.default_rng(2)
+    source, target = rng.normal(size=(2, 2, 5, 8)).astype("float32")
+    encoder = attention.TransformerBlock(2, positions=positions, causal=False)
+    decoder = attention.TransformerBlock(2, positions=positions, cross=True)
+    encoder.build(source.shape)
+    decoder.build(target.shape)
+    scrambled(encoder, 0), scrambled(decoder, 1)
+    memory, _ = encoder(source, hidden=HIDDEN)
+    changed, _ = encoder(source + 9.0 * HIDDEN[..., None].astype("float32"), hidden=HIDDEN)
+    seen = ~HIDDEN
+    np.testing.assert_array_equal(np.asarray(changed)[seen], np.asarray(memory)[seen])
+    later = source.copy()
+    later[:, 3] += 1.0  # the encoder looks ahead, the decoder does not
+    assert (
+        np.abs(np.asarray(encoder(later)[0]) - np.asarray(encoder(source)[0]))[:, :3].max() > 0.01
+    )
+    full, cache = decoder(target, memory=memory, memory_hidden=HIDDEN)
+    cache = [np.full_like(part, 7.0) for part in cache]  # what is not written yet is not seen
+    ready = decoder.cross.keys_and_values(memory)
+    for position in range(5):
+        one = target[:, position : position + 1]
+        step, cache = decoder(one, cache=cache, start=position, memory=ready, memory_hidden=HIDDEN)
+        np.testing.assert_allclose(step[:, 0], full[:, position], rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_are_made_again_from_their_configuration():
+    for arguments in ({}, {"causal": False, "positions": "learned"}, {"cross": True, "seed": 3}):
+        block = attention.TransformerBlock(2, 0.1, output_std=0.01, **arguments)
+        config = block.get_config()
+        assert config["output_std"] == 0.01 and arguments.items() <= config.items()
+        again = attention.TransformerBlock.from_config(config)
+        assert again.get_config() == config
+        assert type(again.attention) is type(block.attention)

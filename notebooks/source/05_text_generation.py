@@ -20,6 +20,7 @@ import ipywidgets
 import keras
 import numpy as np
 import tensorflow as tf
+from IPython.display import display
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
@@ -229,10 +230,11 @@ fig
 # result is the mean of the values with these weights.
 
 # %%
+display(ak.show(ak.attention.Attention.look))
 ak.show(ak.text.CausalSelfAttention.weights_and_values)
 
 # %% [markdown]
-# One line makes it a language model: `future`, the **causal mask** (因果掩码). Position $t$ may look at $1 \dots t$. So all
+# One line makes it a language model: `mask`, the **causal mask** (因果掩码). Position $t$ may look at $1 \dots t$. So all
 # positions of a text can be trained in one go, each of them an exercise in prediction: an RNN has to walk.
 #
 # Two more things are in these lines. Attention knows no order, so queries and keys are turned by an angle that grows

@@ -5,11 +5,14 @@ probability zero, and the model chooses among the rest.
 """
 
 import functools
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from aigc_keras.guards import check_number, extra
-from aigc_keras.text import END, CharTokenizer, LanguageModel, bounded, check_top, draw, keep_top
+from aigc_keras.text import CharTokenizer, LanguageModel, drawn, usual_rules, write
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
 # Tang poets spoke otherwise: not all of their rhymes are rhymes still.
@@ -81,6 +84,32 @@ def _places(poem):
     return "".join(c if c in MARKS else "字" for c in poem)
 
 
+class Form(NamedTuple):
+    """A rule: at every place only what may stand there; what stands last rhymes.
+
+    Fields:
+        allowed: bool (T, V), a row for each place of the poem.
+        rhymes: int (V,): which rhyme a token has; 0: none.
+        rhyming: at which place is what the last but one token has to rhyme with.
+    """
+
+    allowed: Any
+    rhymes: Any
+    rhyming: int
+
+    def __call__(self, logits, written):
+        place, tokens = written.position, tf.range(logits.shape[-1])
+        allowed = tf.broadcast_to(tf.gather(self.allowed, place), tf.shape(logits))
+        if place == len(self.allowed) - 2:
+            given = written.tokens[:, self.rhyming + 1, None]
+            same = tf.gather(self.rhymes, given) == self.rhymes
+            rhyming = allowed & same & (self.rhymes > 0) & (tokens != given)
+            # Where nothing rhymes, anything may come: such a poem is sorted out.
+            none = ~tf.reduce_any(rhyming, axis=1, keepdims=True)
+            allowed = rhyming | (allowed & none)
+        return tf.where(allowed, logits, -math.inf)
+
+
 def quatrain(
     model,
     first_line=None,
@@ -128,10 +157,9 @@ def quatrain(
         raise ValueError(f"line_length: got {line_length!r}, accepted are 5 and 7.")
     if acrostic is not None and (len(acrostic) != 4 or set(acrostic) & set(MARKS)):
         raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
-    if check_number("temperature", temperature, low=0) == 0:
+    usual = usual_rules(tokenizer.vocab_size, temperature, top_p=top_p)
+    if temperature == 0:
         raise ValueError("temperature: got 0, accepted is a number > 0.")
-    temperature = bounded(temperature)
-    check_top(None, top_p)
     n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)
     seed = check_number("seed", seed, low=0, below=2**31, integer=True)
     form = layout(line_length)
@@ -140,10 +168,6 @@ def quatrain(
             f"model: its context_length is {model.context_length}, accepted is {len(form)} or more."
         )
 
-    places = [i for i, character in enumerate(form) if character == "字"]
-    given = {i: character for i, character in enumerate(form) if character != "字"}
-    given |= dict(zip(places, first_line or "", strict=False))
-    given |= dict(zip(places[::line_length], acrostic or "", strict=False))
     for name, characters in (
         ("first_line", first_line),
         ("acrostic", acrostic),
@@ -152,31 +176,22 @@ def quatrain(
         model.encode_prompt(characters or "", name)  # refuses what is not known
     known = ["", "", *tokenizer.characters]
     hanzi = np.array([len(c) == 1 and c not in MARKS for c in known])
-    kinds = [rhyme(c) if is_hanzi else None for c, is_hanzi in zip(known, hanzi, strict=True)]
+    sounds = [rhyme(c) if is_hanzi else None for c, is_hanzi in zip(known, hanzi, strict=True)]
+    number = {sound: i for i, sound in enumerate([None, *sorted({*sounds} - {None})])}
+    places = [i for i, character in enumerate(form) if character == "字"]
+    given = {i: character for i, character in enumerate(form) if character != "字"}
+    given |= dict(zip(places[::line_length], acrostic or "", strict=False))
+    allowed = np.tile(hanzi, (len(form), 1))
+    for place, character in given.items():
+        allowed[place] = np.arange(tokenizer.vocab_size) == tokenizer.encode(character)
+    keeps_form = Form(allowed, np.array([number[s] for s in sounds]), places[2 * line_length - 1])
 
-    poems = np.full((n_candidates, model.context_length + 1), END, "int32")
-    state = model.graph("begin", model.begin)(poems)
-    step = model.graph("step", model.step)
-    scores = np.zeros(n_candidates)
-    rows = np.arange(n_candidates)
-    for position in range(len(form)):
-        logits, state = step(poems[:, position], np.int32(position), state)
-        log_p = np.array(logits) - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-        if position in given:
-            token = np.repeat(tokenizer.encode(given[position]), n_candidates)
-        else:
-            allowed = np.tile(hanzi, (n_candidates, 1))
-            if position == places[-1]:
-                rhyming = poems[:, places[2 * line_length - 1] + 1]
-                allowed &= np.array([[k and k == kinds[t] for k in kinds] for t in rhyming], bool)
-                allowed[rows, rhyming] = False  # nothing rhymes with itself
-                allowed |= hanzi & ~allowed.any(axis=1, keepdims=True)  # sorted out below
-            masked = np.where(allowed, log_p / temperature, -np.inf).astype("float32")
-            token = np.array(draw(keep_top(masked, top_p=top_p), [seed, position]))
-        scores += log_p[rows, token]
-        poems[:, position + 1] = token
-    texts = [tokenizer.decode(poem[1 : len(form) + 1]) for poem in poems]
-    texts = [texts[i] for i in np.argsort(-scores) if rhymes(verses(texts[i])[1][-1], texts[i][-2])]
+    start = first_line or ""
+    prompts = [model.encode_prompt(start)] * n_candidates
+    new = len(form) - len(start)
+    *_, (ends, written) = write(model, prompts, new, (keeps_form, *usual), drawn, seed)
+    texts = [start + ends[i] for i in np.argsort(-written.scores[:n_candidates])]
+    texts = [text for text in texts if rhymes(verses(text)[1][-1], text[-2])]
     if not texts:
         raise ValueError(
             f"n_candidates: none of {n_candidates} has a rhyme for its second verse; try more."

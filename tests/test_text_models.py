@@ -246,6 +246,48 @@ def test_a_single_beam_follows_the_likeliest_tokens():
     assert max(lengths) > 1
 
 
+@pytest.mark.parametrize("length_penalty", [0.5, 1.0, 3.0])
+def test_a_length_penalty_sorts_the_texts_that_have_ended(length_penalty):
+    model = scrambled(shared("gru", few=True))
+    found = model.beam_search("b", 15, 3, length_penalty)
+    expected = all_texts(model, "b", 3)
+    expected.sort(key=lambda x: -x[1] / len(x[0]) ** length_penalty)  # b is for what comes last
+    assert [x for x, _ in found] == [x for x, _ in expected]
+    assert dict(found) == pytest.approx(dict(expected), abs=1e-5)  # log p as it is
+    few = model.beam_search("b", 2, 3, length_penalty)
+    assert few == sorted(few, key=lambda x: -x[1] / len(x[0]) ** length_penalty)
+    if length_penalty == 3.0:
+        assert {len(x) for x, _ in few} == {4} != {len(x) for x, _ in found}
+
+
+@pytest.mark.parametrize("kind", ["gru", "rotary"])
+def test_beams_end_before_a_stop_word(kind):
+    """Of all texts of four letters and fewer; that of the prompt does not count."""
+    model, prompt = scrambled(shared(kind, few=True)), "ba"
+    expected = [x for x in all_texts(model, prompt, 3) if "ba" not in x[0].removeprefix(prompt)]
+    for start in ("", "a", "b"):
+        tokens = model.encode_prompt(prompt + start + "ba")
+        steps = log_p(model, tokens[:-1])[2:]
+        score = sum(step[token] for step, token in zip(steps, tokens[3:], strict=True))
+        expected.append((prompt + start, score))
+    found = model.beam_search(prompt, 15, 3, stop="ba")
+    assert len(found) == len(expected)
+    for (a, b), (x, y) in zip(found, sorted(expected, key=lambda x: -x[1]), strict=True):
+        assert a == x and b == pytest.approx(y, abs=1e-5)
+
+
+def test_beams_keep_rules():
+    """Without b there is one text of each length, and b's probability goes nowhere else."""
+
+    def no_b(logits, written):
+        return tf.where(tf.range(logits.shape[-1]) == 3, -math.inf, logits)
+
+    model = scrambled(shared("rotary", few=True))
+    expected = [x for x in all_texts(model, "b", 3) if "b" not in x[0][1:]]
+    found = model.beam_search("b", 8, 3, rules=[no_b])
+    assert dict(found) == pytest.approx(dict(expected), abs=1e-5)
+
+
 def test_beams_have_to_fit_into_the_context():
     model = shared("gru", few=True)
     assert all(len(x) <= 5 for x, _ in model.beam_search("a", 3, max_new_tokens=4))
@@ -253,7 +295,10 @@ def test_beams_have_to_fit_into_the_context():
         model.beam_search("a", 3, max_new_tokens=5)
 
 
-@pytest.mark.parametrize("arguments", [{"n_beams": 0}, {"max_new_tokens": 0}, {"n_beams": 1.5}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"n_beams": 0}, {"max_new_tokens": 0}, {"n_beams": 1.5}, {"length_penalty": -1}],
+)
 def test_beams_refuse_bad_numbers(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"{name}: got {arguments[name]}"):

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -327,6 +328,111 @@ def test_stream_gives_whole_characters():
     # One byte of the bird is all there is time for: then it is shown as what it is.
     pieces = list(model.generate("日", 1, stream=True, seed=0))
     assert pieces == ["日", "\ufffd"]
+
+
+# --- rules of one's own, with models that are sure of what comes next ---
+
+
+class Sure(text.LanguageModel):
+    """One-hot logits: it says `words`, one letter a place, whatever was said before."""
+
+    def __init__(self, words, strength=50.0):
+        super().__init__(LETTERS, 24)
+        self.tokens = np.append(LETTERS.encode(words), [END] * 30)
+        self.strength, self.built = strength, True
+
+    def begin(self, window):
+        return ()
+
+    def step(self, token, position, state):
+        logits = tf.one_hot(tf.gather(self.tokens, position), SIZE) * self.strength
+        return tf.tile(logits[None], [tf.size(token), 1]), state
+
+
+def never_twice(logits, written):
+    """What was said last is not said again."""
+    last = tf.gather(written.tokens, written.position, axis=1)
+    return tf.where(tf.one_hot(last, SIZE, True, False), -math.inf, logits)
+
+
+class Only(NamedTuple):
+    """Only these letters."""
+
+    letters: str
+
+    def __call__(self, logits, written):
+        kept = np.isin(np.arange(SIZE), LETTERS.encode(self.letters))
+        return np.where(kept, logits, -np.inf)
+
+
+def test_a_sure_model_says_its_words():
+    model = Sure("abcdd")
+    for way in ({"temperature": 0}, {"seed": 1}, {"top_p": 0.9, "seed": 2}):
+        assert model.generate("", 10, **way) == "abcdd"
+        assert model.generate("", 3, **way) == "abc"
+        assert model.generate(["", "dd", "b"], 10, **way) == ["abcdd", "ddcdd", "bbcdd"]
+    assert model.beam_search("", 1, 10) == [("abcdd", pytest.approx(0.0, abs=1e-6))]
+
+
+def test_rules_act_on_logits():
+    model = Sure("aabbb")
+    assert model.generate("", 10, temperature=0, rules=[Only("ab")]) == "aabbb" + "a" * 5
+    # Where a letter is not allowed, all others are alike, and the first of them is END.
+    assert model.generate("", 10, temperature=0, rules=[never_twice]) == "a"
+    both = (never_twice, Only("abcd"))
+    assert model.generate("", 5, temperature=0, rules=both) == "ababa"
+
+
+def test_rules_come_before_what_is_drawn_from(chain):
+    """top_k and top_p keep of what the rules have left; the numbers are those of the softmax."""
+    logits = chain.table.numpy()[2:, 2:].astype("float64")
+    logits[:, 1] = -np.inf  # no b
+    left = np.array([brute_top(row, 2, None) for row in logits.tolist()])
+    p = scipy.special.softmax(np.where(left, logits, -np.inf), axis=-1)
+    written = chain.generate("a" * 8, 400, top_k=2, seed=5, rules=[Only("acd")])
+    pairs = collections.Counter(itertools.pairwise(written[7:]))
+    assert "b" not in written
+    for i, a in enumerate("acd"):
+        assert_drawn_from([pairs[a, b] for b in "abcd"], p["abcd".index(a)]), i
+
+
+def test_rules_see_what_is_written():
+    """The rows, how far they are, what was given, and what the model thinks of what is new."""
+    model, seen = Sure("abc", strength=1.0), []
+
+    def look(logits, written):
+        seen.append(written)
+        return logits
+
+    model.generate(["d", "ddd"], 2, temperature=0, rules=[look])
+    assert [int(x.position) for x in seen] == [0, 1, 2, 3][: len(seen)]
+    last = seen[-1]
+    assert last.lengths.numpy().tolist() == [2, 4]
+    assert last.tokens.numpy()[1, :4].tolist() == [END, 5, 5, 5]
+    assert last.seen.numpy()[1].tolist() == [False] * 5 + [True]
+
+
+def test_a_rule_that_leaves_nothing_ends_the_text(chain):
+    def after_three(logits, written):
+        return logits - (math.inf if written.position >= 3 else 0.0)
+
+    for way in ({"seed": 1}, {"temperature": 0}):
+        assert len(chain.generate("a", 60, rules=[after_three], **way)) == 3
+
+
+def test_rules_stream_stop_and_need_no_cache(chain):
+    arguments = {"prompt": "ab", "max_new_tokens": 40, "seed": 1, "rules": [Only("abc")]}
+    whole = chain.generate(**arguments)
+    assert "".join(chain.generate(**arguments, stream=True)) == whole and len(whole) == 42
+    assert chain.generate(**arguments, cache=False) == whole
+    stop = whole[20:23]
+    assert chain.generate(**arguments, stop=stop) == whole[: whole.index(stop, 2)]
+
+
+@pytest.mark.parametrize("rules", [None, "ab", 3, [3], Only, [None]])
+def test_rules_have_to_be_functions(chain, rules):
+    with pytest.raises(ValueError, match="rules: got"):
+        chain.generate("a", 3, rules=rules)
 
 
 # --- refusals ---

@@ -24,7 +24,22 @@ from aigc_keras.text.recurrent import (
     recur,
     rnn_cell,
 )
-from aigc_keras.text.sampling import bounded, check_top, draw, keep_top, penalize_repetition
+from aigc_keras.text.sampling import (
+    Beams,
+    Never,
+    RepetitionPenalty,
+    Temperature,
+    Top,
+    Written,
+    bounded,
+    check_top,
+    draw,
+    drawn,
+    keep_top,
+    likeliest,
+    penalize_repetition,
+    usual_rules,
+)
 from aigc_keras.text.tokenizers import (
     END,
     PADDING,
@@ -34,3 +49,4 @@ from aigc_keras.text.tokenizers import (
     check_text,
     check_texts,
 )
+from aigc_keras.text.writing import write

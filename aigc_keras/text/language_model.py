@@ -12,8 +12,9 @@ from aigc_keras.guards import check_number, check_optimizer, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.model import Model, compile_config, restored, steady
 from aigc_keras.replicas import scaled
-from aigc_keras.text.sampling import bounded, check_top, draw, keep_top, penalize_repetition
+from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rules
 from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts
+from aigc_keras.text.writing import check_stop, pieces, write
 
 
 def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, clipnorm=1.0):
@@ -274,6 +275,12 @@ class LanguageModel(Model):
         """Logits (B, V) of what follows `token` (B,), which is at `position`; and a new state."""
         raise NotImplementedError
 
+    def graph(self, name, function):
+        """`function` as one graph, compiled by XLA once for each shape."""
+        if name not in self._graphs:
+            self._graphs[name] = tf.function(function, jit_compile=True, reduce_retracing=True)
+        return self._graphs[name]
+
     def generate(
         self,
         prompt="",
@@ -286,6 +293,7 @@ class LanguageModel(Model):
         seed=None,
         stream=False,
         cache=True,
+        rules=(),
     ):
         """`prompt` and how it goes on, until the model says END: a string.
 
@@ -300,17 +308,16 @@ class LanguageModel(Model):
             seed: an integer repeats the text exactly.
             stream: give an iterator instead, over the pieces of the text as they are written.
             cache: False computes everything anew for each token: the same text, slowly.
+            rules: your own, functions (logits (B, V), `Written`) -> logits; they act first. Where
+                they leave nothing, a text ends.
 
         Raises:
             ValueError: an argument is out of range, or a prompt has characters that are not known.
         """
         check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
-        check_number("temperature", temperature, low=0)
-        check_number("repetition_penalty", repetition_penalty, low=1)
-        check_top(top_k, top_p)
-        words = (stop,) if isinstance(stop, str) else stop
-        if not isinstance(words, tuple | list) or not all(isinstance(w, str) and w for w in words):
-            raise ValueError(f"stop: got {stop!r}, accepted are strings of at least one character.")
+        size = self.tokenizer.vocab_size
+        usual = usual_rules(size, temperature, top_k, top_p, repetition_penalty)
+        own, words = self._rules(rules), check_stop(stop)
         prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
         if not prompts or (stream and len(prompts) > 1):
             raise ValueError(
@@ -319,163 +326,53 @@ class LanguageModel(Model):
         if seed is None:
             seed = int(keras.random.randint((), 0, 2**31 - 1, seed=self.seed_generator))
         seed = check_number("seed", seed, low=0, below=2**31, integer=True)
-        encoded = [self.encode_prompt(each) for each in prompts]
-        settings = (temperature, top_k, top_p, repetition_penalty)
-        states = self._write(prompts, encoded, max_new_tokens, settings, words, seed, stream, cache)
+        given = [self.encode_prompt(each) for each in prompts]
+        choice = drawn if temperature else likeliest
+        settings = {"stop": words, "cache": cache, "compiled": not rules}
+        settings["at_once"] = 1 if stream else 16 if words else None
+        written = write(self, given, max_new_tokens, own + usual, choice, seed, **settings)
         if stream:
-            return self._pieces(states, words)
-        texts = list(states)[-1]
+            return pieces(prompts[0], (texts[0] for texts, _ in written), words)
+        *_, (texts, _) = written
+        texts = [prompt + new for prompt, new in zip(prompts, texts, strict=False)]
         return texts[0] if isinstance(prompt, str) else texts
 
-    def _pieces(self, states, stop):
-        shown = 0
-        for (text,) in states:
-            # The first bytes of a character are not a character yet, and what may become a stop
-            # word waits until it is known.
-            starts = {word[:i] for word in stop for i in range(1, len(word))}
-            held = max((len(start) for start in starts if text.endswith(start)), default=0)
-            if len(text) - held > shown and not text.endswith("\ufffd"):
-                yield text[shown : len(text) - held]
-                shown = len(text) - held
-        if len(text) > shown:
-            yield text[shown:]
-
-    def _write(self, prompts, encoded, max_new_tokens, settings, stop, seed, stream, cache):
-        """Yields the texts so far: at every token to stream, now and then to look for `stop`."""
-        # XLA compiles for each shape anew: rows that are finished fill up to a power of two.
-        size = 2 ** (len(prompts) - 1).bit_length()
-        lengths = np.array([len(tokens) for tokens in encoded], "int32")
-        lengths = np.append(lengths, np.full(size - len(prompts), lengths.min()))
-        total = int(lengths.max()) + max_new_tokens
-        # Without its state, a model that reads one by one has to read everything again.
-        context = self.context_length if cache or self.reads_prompt_at_once else total
-        tokens = np.full((size, total + context + 1), END, "int32")
-        seen = np.zeros((size, self.tokenizer.vocab_size), bool)
-        for i, given in enumerate(encoded):
-            tokens[i, : len(given)] = given
-            seen[i, given[1:]] = True  # without END, which must be free to come
-        # A window is what the model sees: `context` tokens from `offset` on, and the next one.
-        offset, position = 0, int(lengths.min()) - 1 if self.reads_prompt_at_once else 0
-        state, finished, texts = None, np.arange(size) >= len(prompts), list(prompts)
-        loop = self._loop(settings, cache)
-        numbers = tf.constant([bounded(x or 1) for x in settings], "float64")
-        if stream:
-            yield texts
-        while not finished.all() and offset + position + 1 < total:
-            if position >= context:
-                offset, position = offset + position - self.kept, self.kept
-                state = None if self.reads_prompt_at_once else state
-            window = tokens[:, offset : offset + context + 1]
-            if state is None:
-                state = self.graph("begin", self.begin)(tf.constant(window)) if cache else ()
-            last = min(context, total - 1 - offset)
-            if stream or stop:
-                last = min(last, position + (1 if stream else 16))
-            arguments = (window, lengths - offset, seen, finished, position, last, (seed, offset))
-            arguments = tf.nest.map_structure(tf.convert_to_tensor, arguments)
-            window, seen, finished, position, state = loop(*arguments, numbers, state)
-            tokens[:, offset : offset + context + 1] = window
-            finished, position = np.array(finished), int(position)
-            for i, prompt in enumerate(prompts):
-                new = tokens[i, lengths[i] : lengths[i] + max_new_tokens]
-                new = new[: max(offset + position + 1 - lengths[i], 0)]
-                new = self.tokenizer.decode(new[: np.argmax(np.append(new, END) == END)])
-                ends = [new.find(word) for word in stop if word in new]
-                finished[i] |= bool(ends)
-                texts[i] = prompt + (new[: min(ends)] if ends else new)
-            yield texts
-
-    def graph(self, name, function):
-        """`function` as one graph, compiled by XLA once for each shape."""
-        if name not in self._graphs:
-            self._graphs[name] = tf.function(function, jit_compile=True, reduce_retracing=True)
-        return self._graphs[name]
-
-    def _loop(self, settings, cache):
-        """The loop that writes tokens `position` + 1 to `last` into `window`.
-
-        What is not used is not in its graph; numbers are tensors, so that others need no other.
-        """
-        temperature, top_k, top_p, repetition_penalty = settings
-        greedy, penalized = temperature == 0, repetition_penalty != 1
-        few, cut = top_k is not None, top_p not in (None, 1)
-
-        def loop(window, lengths, seen, finished, position, last, seed, numbers, state):
-            temperature, top_k, top_p, repetition_penalty = tf.unstack(numbers)
-            top_k = tf.cast(tf.minimum(top_k, self.tokenizer.vocab_size), "int32")
-            temperature = tf.cast(temperature, "float32")
-            repetition_penalty = tf.cast(repetition_penalty, "float32")
-            while position < last and not tf.reduce_all(finished):
-                if cache:
-                    logits, state = self.step(tf.gather(window, position, axis=1), position, state)
-                else:
-                    logits = tf.gather(self(window[:, :-1]), position, axis=1)
-                if self.tokenizer.unknown is not None:
-                    known = tf.range(self.tokenizer.vocab_size) != self.tokenizer.unknown
-                    logits = tf.where(known, logits, -math.inf)
-                if penalized:
-                    logits = penalize_repetition(logits, seen, repetition_penalty)
-                if greedy:
-                    token = ops.cast(ops.argmax(logits, axis=-1), "int32")
-                else:
-                    logits = logits / temperature
-                    logits = keep_top(logits, top_k if few else None, top_p if cut else None)
-                    token = draw(logits, [seed[0], seed[1] + position])
-                given = position + 1 < lengths  # a longer prompt than the shortest goes on
-                token = tf.where(finished, END, token)
-                token = tf.where(given, tf.gather(window, position + 1, axis=1), token)
-                finished = finished | (~given & (token == END))
-                seen = seen | tf.one_hot(token, self.tokenizer.vocab_size, True, False)
-                window = ops.slice_update(window, (0, position + 1), token[:, None])
-                position += 1
-            return window, seen, finished, position, state
-
-        return self.graph((greedy, few, cut, penalized, cache), loop)
-
-    def beam_search(self, prompt="", n_beams=4, max_new_tokens=50):
+    def beam_search(
+        self, prompt="", n_beams=4, max_new_tokens=50, length_penalty=0.0, stop=(), rules=()
+    ):
         """The likeliest `n_beams` texts found, as (text, log p of what is new), best first.
 
-        Each step keeps the best `n_beams` beginnings (Lowerre 1976). A text ends with END or after
-        `max_new_tokens`. Sums of log p prefer short texts; divide by the length for another taste.
+        Each step keeps the best `n_beams` beginnings (Lowerre 1976). A text ends with END, before a
+        word of `stop`, or after `max_new_tokens`. Sums of log p prefer short texts: they are sorted
+        by log p / (1 + tokens) ** `length_penalty`, which is >= 0. `rules` as in `generate`.
 
         Raises:
             ValueError: prompt and new tokens do not fit in the context, or a bad number.
         """
         n_beams = check_number("n_beams", n_beams, low=1, integer=True)
         check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
-        given = self.encode_prompt(prompt)
+        beams = Beams(n_beams, check_number("length_penalty", length_penalty, low=0))
+        words, given = check_stop(stop), self.encode_prompt(prompt)
         if len(given) + max_new_tokens > self.context_length + 1:
             raise ValueError(
                 f"max_new_tokens: got {max_new_tokens} after {len(given)} tokens of the prompt, "
                 f"accepted are together at most context_length + 1, {self.context_length + 1}."
             )
-        beams = np.full((n_beams, self.context_length + 1), END, "int32")
-        beams[:, : len(given)] = given
-        state = self.graph("begin", self.begin)(tf.constant(beams))
-        scores = np.full(n_beams, -np.inf)
-        scores[0] = 0.0  # all beams are alike at first: one is enough
-        step, done = self.graph("step", self.step), []
-        start = 0 if not self.reads_prompt_at_once else len(given) - 1
-        for position in range(start, len(given) + max_new_tokens - 1):
-            logits, state = step(tf.constant(beams[:, position]), tf.constant(position), state)
-            if position + 1 < len(given):
-                continue
-            log_p = scores[:, None] + np.array(ops.log_softmax(logits), "float64")
-            if self.tokenizer.unknown is not None:
-                log_p[:, self.tokenizer.unknown] = -np.inf
-            ends = np.flatnonzero(np.isfinite(log_p[:, END]))
-            done += [(log_p[i, END], tuple(beams[i, len(given) : position + 1])) for i in ends]
-            done = sorted(done, reverse=True)[:n_beams]
-            log_p[:, END] = -np.inf
-            best = np.argsort(-log_p, axis=None)[:n_beams]
-            parents, tokens = np.divmod(best, log_p.shape[1])
-            scores, beams = log_p.flat[best], beams[parents]
-            beams[:, position + 1] = tokens
-            state = tf.nest.map_structure(lambda x, rows=parents: tf.gather(x, rows), state)
-        end = len(given) + max_new_tokens
-        done += [(s, tuple(b[len(given) : end])) for s, b in zip(scores, beams, strict=True)]
-        done = sorted((x for x in done if np.isfinite(x[0])), reverse=True)[:n_beams]
-        return [(prompt + self.tokenizer.decode(new), float(score)) for score, new in done]
+        settings = {"rows": 2 * n_beams, "stop": words, "at_once": 1 if words else None}
+        found = write(self, [given], max_new_tokens, self._rules(rules), beams, 0, **settings)
+        *_, (texts, written) = found
+        best = np.argsort(-beams.ranks(written.scores, written), kind="stable")[:n_beams]
+        scores = np.array(written.scores)
+        return [(prompt + texts[i], float(scores[i])) for i in best if np.isfinite(scores[i])]
+
+    def _rules(self, rules):
+        """`rules` behind that of the token that stands for what is not known: nobody writes it."""
+        if not isinstance(rules, tuple | list) or not all(map(callable, rules)):
+            raise ValueError(
+                f"rules: got {rules!r:.80}, accepted are functions (logits, written) -> logits."
+            )
+        unknown = self.tokenizer.unknown
+        return (*rules,) if unknown is None else (Never(unknown), *rules)
 
     # saving
 

@@ -1,12 +1,20 @@
-"""Sampling (采样): from logits (B, V) to a token each."""
+"""Sampling (采样): logits (B, V), then rules, then a choice of a token each.
+
+A rule is called as rule(logits, written) and gives logits; what must not be has -inf. A choice is
+called as choice(logits, log_p, written, seed), where log_p is what the model itself thinks of what
+the rules have left. It gives a token for each row, (B,), and twice None or, where rows go on from
+others, from which, and with which log p: (B,) each.
+"""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from aigc_keras.guards import check_number
+from aigc_keras.text.tokenizers import END
 
 
 def bounded(number):
@@ -72,3 +80,122 @@ def draw(logits, seed):
     tiny = np.finfo("float32").tiny
     uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=tiny, alg="philox")
     return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
+
+
+class Written(NamedTuple):
+    """What is written so far: all that rules and choices may look at.
+
+    Fields:
+        tokens: int32 (B, T). Those up to `position` are there.
+        position: what a rule is asked for is the token at `position` + 1.
+        lengths: (B,): so many tokens of a row were given, END before the text included.
+        seen: bool (B, V): the tokens of a row, without that END.
+        finished: bool (B,).
+        scores: float64 (B,): log p of what is new.
+    """
+
+    tokens: Any
+    position: Any
+    lengths: Any
+    seen: Any
+    finished: Any
+    scores: Any
+
+
+# --- rules; numbers may be tensors, so that others need no other graph ---
+
+
+class Never(NamedTuple):
+    """This token is not written."""
+
+    token: int
+
+    def __call__(self, logits, written):
+        return tf.where(tf.range(logits.shape[-1]) != self.token, logits, -math.inf)
+
+
+class RepetitionPenalty(NamedTuple):
+    """As `penalize_repetition`."""
+
+    penalty: float
+
+    def __call__(self, logits, written):
+        return penalize_repetition(logits, written.seen, self.penalty)
+
+
+class Temperature(NamedTuple):
+    """The logits are divided by it."""
+
+    temperature: float
+
+    def __call__(self, logits, written):
+        return logits / self.temperature
+
+
+class Top(NamedTuple):
+    """As `keep_top`."""
+
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __call__(self, logits, written):
+        return keep_top(logits, self.top_k, self.top_p)
+
+
+def usual_rules(vocab_size, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0):
+    """The rules for these settings of `generate`, in their order, as a tuple; refuses bad ones."""
+    check_number("temperature", temperature, low=0)
+    check_number("repetition_penalty", repetition_penalty, low=1)
+    check_top(top_k, top_p)
+    rules = ()
+    if repetition_penalty != 1:
+        rules += (RepetitionPenalty(tf.constant(bounded(repetition_penalty), "float32")),)
+    if temperature == 0:
+        return rules
+    rules += (Temperature(tf.constant(bounded(temperature), "float32")),)
+    if top_k is not None or top_p not in (None, 1):
+        few = None if top_k is None else tf.constant(min(top_k, vocab_size), "int32")
+        share = None if top_p in (None, 1) else tf.constant(bounded(top_p), "float64")
+        rules += (Top(few, share),)
+    return rules
+
+
+# --- choices ---
+
+
+def likeliest(logits, log_p, written, seed):
+    """The likeliest token (贪心)."""
+    return ops.cast(ops.argmax(logits, axis=-1), "int32"), None, None
+
+
+def drawn(logits, log_p, written, seed):
+    """A token by `draw`."""
+    return draw(logits, seed), None, None
+
+
+class Beams(NamedTuple):
+    """Beam search (Lowerre 1976): the best `n` beginnings, and in the other rows the best texts.
+
+    Texts that have ended are sorted by log p / (1 + tokens) ** `length_penalty`.
+    """
+
+    n: int
+    length_penalty: float = 0.0
+
+    def __call__(self, logits, log_p, written, seed):
+        rows, size = log_p.shape
+        scores = written.scores[:, None] + tf.cast(log_p, "float64")
+        scores = tf.where(written.finished[:, None], -math.inf, scores)
+        ended = tf.where(written.finished, written.scores, scores[:, END])
+        going_on = tf.where(tf.range(size) == END, -math.inf, scores)
+        best_scores, best = tf.math.top_k(tf.reshape(going_on, [-1]), self.n)
+        _, others = tf.math.top_k(self.ranks(ended, written), rows - self.n)
+        token = tf.concat([best % size, tf.fill([rows - self.n], END)], 0)
+        scores = tf.concat([best_scores, tf.gather(ended, others)], 0)
+        return token, tf.concat([best // size, others], 0), scores
+
+    def ranks(self, scores, written):
+        """What beams that have ended, or now end, are sorted by: (B,)."""
+        new = tf.math.count_nonzero(written.tokens != END, axis=1, dtype="float64")
+        new = new + 2.0 - tf.cast(written.lengths, "float64")  # the END before, and the one after
+        return scores / new**self.length_penalty

@@ -533,9 +533,11 @@ for text, log_p in english.beam_search("The LORD is my", n_beams=4, max_new_toke
 #
 # A Tang quatrain (绝句) has four verses of 5 or 7 characters, and the second and fourth rhyme (押韵). A model that was trained on
 # quatrains knows that only as a habit. To make sure, give every character that the form forbids the probability zero, and draw
-# from the rest (**constrained decoding**, 约束解码). At the last place, only what rhymes with the second verse is left.
+# from the rest (**constrained decoding**, 约束解码). At the last place, only what rhymes with the second verse is left. Such
+# a rule is a small object that is asked at every place, before temperature and top-p; here is the form, then the poem:
 
 # %%
+display(ak.show(ak.poetry.Form))
 ak.show(ak.poetry.quatrain)
 
 # %% tags=["nbval-ignore-output"]
@@ -820,7 +822,8 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 #
 # **Exercise.** *Min-p* sampling (Nguyen et al. 2024) keeps the tokens that have at least $p_{min}$ times the probability of the
 # likeliest. Write it as a function like `ak.text.keep_top`, plot it beside the five distributions of section 8, and find out, at
-# temperature 2, which share of the words that it writes stand in the KJV, against top-p.
+# temperature 2, which share of the words that it writes stand in the KJV, against top-p. `generate` takes rules of your own,
+# functions of the logits and of what is written: `rules=[lambda logits, written: min_p(logits / 2)]`.
 #
 # **Problem set.** Five graded tasks on this chapter: [problem set 05](exercises/mine/problems_05_text_generation.ipynb).
 # The link opens your own copy, which `make lab` made; `make check EX=05` tells you how far you are.

@@ -50,6 +50,13 @@ def test_recurrent_layers_start_as_keras_does():
         np.testing.assert_allclose(kernel @ kernel.T, np.eye(UNITS), atol=1e-5)
 
 
+def test_the_forget_gate_of_a_model_begins_open():
+    """Also where Keras builds the layers of a model without computing anything."""
+    model = text.RNNLanguageModel(text.CharTokenizer("ab"), "lstm", UNITS, num_layers=2)
+    for layer in model.recurrent:
+        np.testing.assert_array_equal(layer.bias, np.repeat([0, 1, 0, 0], UNITS))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_written_out_gradients_are_those_of_a_plain_loop(cell):
     """Of every input, also the first state, with a loss on every output, also an LSTM's memory."""

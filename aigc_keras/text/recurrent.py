@@ -102,9 +102,12 @@ class Recurrent(layers.Layer):
         self.recurrent_kernel = self.add_weight(
             shape=(self.units, width), initializer="orthogonal", name="recurrent_kernel"
         )
-        self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
-        if self.cell == "lstm":  # at first the memory is kept (Jozefowicz et al. 2015)
-            self.bias.assign(np.repeat([0.0, 1.0, 0.0, 0.0], self.units))
+        self.bias = self.add_weight(shape=(width,), initializer=self.first_bias, name="bias")
+
+    def first_bias(self, shape, dtype=None):
+        """Zeros, but of an LSTM's forget gate: the memory is kept (Jozefowicz et al. 2015)."""
+        gates = [0.0, 1.0, 0.0, 0.0] if self.cell == "lstm" else [0.0] * self.n_gates
+        return ops.convert_to_tensor(np.repeat(gates, self.units), dtype)
 
     def initial_state(self, batch_size):
         return tuple(

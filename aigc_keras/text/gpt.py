@@ -109,13 +109,3 @@ class GPT(LanguageModel):
             looks.append(block.attention.weights_and_values(block.norm1(x))[0][0])
             x, _ = block(x)
         return np.stack([ops.convert_to_numpy(ops.cast(look, "float32")) for look in looks])
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "width": self.width,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "positions": self.positions,
-        }

@@ -10,8 +10,7 @@ from keras import ops
 
 from aigc_keras.guards import check_number, check_optimizer, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
-from aigc_keras.model import Model, compile_config, restored, steady
-from aigc_keras.replicas import scaled
+from aigc_keras.model import Model, steady
 from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rules
 from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts
 from aigc_keras.text.writing import check_stop, pieces, write
@@ -58,9 +57,7 @@ class LanguageModel(Model):
             )
         self.tokenizer = tokenizer
         self.context_length = check_number("context_length", context_length, low=2, integer=True)
-        self.seed = check_seed(seed)
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.set_up(seed)
         self.perplexity = Perplexity(name="perplexity")
         self.bits_per_character = BitsPerCharacter(name="bits_per_character")
         self._graphs = collections.UserDict()  # an export looks into a dict
@@ -74,7 +71,6 @@ class LanguageModel(Model):
             small = [w for w in self.trainable_variables if len(w.shape) < 2]
             inner.exclude_from_weight_decay(var_list=small)
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.trainable_variables)
 
     def default_optimizer(self):
         return adamw(learning_rate=self.default_learning_rate)
@@ -164,9 +160,7 @@ class LanguageModel(Model):
         tokens = self.unpack(data)
         with tf.GradientTape() as tape:
             loss, total, count = self.next_token_loss(tokens, training=True)
-            scaled_loss = scaled(loss, self.optimizer, count)
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply(gradients, self.trainable_variables)
+        self.descend(tape, loss, count)
         return self.track(tokens, loss, total, count)
 
     def test_step(self, data):
@@ -181,10 +175,9 @@ class LanguageModel(Model):
     def track(self, tokens, loss, total, count):
         targets = ops.maximum(tokens[:, 1:], END)
         characters = ops.sum(ops.take(self.tokenizer.characters_per_token, targets))
-        self.loss_tracker.update_state(loss, sample_weight=count)
         self.perplexity.update_state(total, count)
         self.bits_per_character.update_state(total, characters)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return super().track(count, loss=loss)
 
     @property
     def accepted_data(self):
@@ -373,20 +366,3 @@ class LanguageModel(Model):
             )
         unknown = self.tokenizer.unknown
         return (*rules,) if unknown is None else (Never(unknown), *rules)
-
-    # saving
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
-            "context_length": self.context_length,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**restored(config, "tokenizer"))
-
-    def get_compile_config(self):
-        return compile_config(self)

@@ -38,7 +38,6 @@ class NGram(LanguageModel):
             )
         self.counts = [(np.zeros(0, "int64"), np.zeros(0, "int64"))] * self.order
         self.tables = None  # made from the counts when they are asked for
-        self.built = True
 
     def compile(self, optimizer=None, jit_compile=False, **kwargs):
         """Nothing to choose: counting needs no optimizer, and no graph."""
@@ -193,9 +192,6 @@ class NGram(LanguageModel):
         except BaseException:
             self.counts, self.tables = before
             raise
-
-    def get_config(self):
-        return {**super().get_config(), "order": self.order}
 
 
 def _find(known, keys):

@@ -162,7 +162,9 @@ class RNNLanguageModel(LanguageModel):
         super().__init__(tokenizer, context_length, **kwargs)
         self.num_layers = check_number("num_layers", num_layers, low=1, integer=True)
         self.dropout = check_number("dropout", dropout, low=0, below=1)
-        policy, units = {"dtype": self.dtype_policy}, check_number("units", units, 1, integer=True)
+        self.units = check_number("units", units, low=1, integer=True)
+        self.cell = check_choice("cell", cell, tuple(CELLS))
+        policy = {"dtype": self.dtype_policy}
         # Hidden states are small: with small embeddings, logits would be near zero for long.
         normal = keras.initializers.RandomNormal(stddev=0.2)
         self.embedding = layers.Embedding(tokenizer.vocab_size, units, normal, **policy)
@@ -197,12 +199,3 @@ class RNNLanguageModel(LanguageModel):
         for layer in self.recurrent:
             x = layer(x)
         return ops.convert_to_numpy(ops.cast(x[0], "float32"))
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "cell": self.recurrent[0].cell,
-            "units": self.recurrent[0].units,
-            "num_layers": self.num_layers,
-            "dropout": self.dropout,
-        }

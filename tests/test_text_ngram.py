@@ -197,6 +197,18 @@ def test_ngram_refuses():
         text.NGram(LETTERS, 0)
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"optimizer": "adam"}, {"jit_compile": True}, {"run_eagerly": False}]
+)
+def test_compile_ignores_nothing(arguments):
+    (name,) = arguments
+    model = text.NGram(LETTERS, 2, 24)
+    with pytest.raises(ValueError, match=f"{name}: got {arguments[name]!r}, .*: it counts"):
+        model.compile(**arguments)
+    model.compile(jit_compile="auto", run_eagerly=True, steps_per_execution=2)
+    assert (model.jit_compile, model.steps_per_execution) == (False, 2)
+
+
 def test_ngram_of_the_highest_order_counts_exactly():
     """Its keys go up to 2 ** 62: none may overflow into another."""
     texts, order = ["dcba" * 10, "abcd" * 10, "d" * 30], int(62 / math.log2(SIZE))

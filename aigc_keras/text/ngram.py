@@ -39,15 +39,17 @@ class NGram(LanguageModel):
         self.counts = [(np.zeros(0, "int64"), np.zeros(0, "int64"))] * self.order
         self.tables = None  # made from the counts when they are asked for
 
-    def compile(self, optimizer=None, jit_compile=False, **kwargs):
+    def compile(self, optimizer=None, jit_compile=False, run_eagerly=True, **kwargs):
         """Nothing to choose: counting needs no optimizer, and no graph."""
-        if optimizer is not None:
-            raise ValueError(f"optimizer: got {optimizer!r:.80}, accepted is None: it counts.")
-        check_compile(jit_compile, **kwargs)
-        if jit_compile is True:
-            raise ValueError("jit_compile: got True, accepted is False: it counts.")
-        kwargs["run_eagerly"] = True
-        keras.Model.compile(self, optimizer=None, jit_compile=False, **kwargs)
+        check_compile(jit_compile, run_eagerly, **kwargs)
+        for name, given, accepted in (
+            ("optimizer", optimizer, None),
+            ("jit_compile", jit_compile is True, False),  # "auto": it does without
+            ("run_eagerly", run_eagerly, True),
+        ):
+            if given is not accepted:
+                raise ValueError(f"{name}: got {given!r:.80}, accepted is {accepted}: it counts.")
+        keras.Model.compile(self, optimizer=None, jit_compile=False, run_eagerly=True, **kwargs)
 
     @functools.wraps(keras.Model.fit, assigned=())
     def fit(self, *args, **kwargs):

@@ -522,30 +522,3 @@ def averaged(network, name):
     average.name = name
     average.trainable = False
     return average
-
-
-def update_average(average, network, momentum, step):
-    """Move the weights of `average` towards those of `network`, faster in the first steps."""
-    step = ops.cast(step, "float32")
-    momentum = ops.minimum(momentum, step / (step + 10.0))
-    for mean, weight in zip(average.weights, network.weights, strict=True):
-        mean.assign(weight + momentum * (mean - weight))
-
-
-def restored(config, *networks):
-    """For `from_config`: the configuration with its networks made into models again."""
-    # Keras takes the configuration apart that it reads.
-    return config | {
-        k: keras.saving.deserialize_keras_object(copy.deepcopy(config[k])) for k in networks
-    }
-
-
-def compile_config(model, **more):
-    """For `get_compile_config`: what to pass to `compile` once the model is loaded again."""
-    if not model.compiled:
-        return None
-    found = {k: keras.saving.serialize_keras_object(x) for k, x in named_optimizers(model).items()}
-    names = ("run_eagerly", "jit_compile", "steps_per_execution")
-    settings = {name: getattr(model, name) for name in names}
-    # What scales the loss is part of the optimizers by now.
-    return {**found, **settings, "auto_scale_loss": False, **more}

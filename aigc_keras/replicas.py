@@ -5,15 +5,6 @@ import tensorflow as tf
 from keras import ops
 
 
-def scaled(loss, optimizer, count):
-    """`loss`, a mean over `count` rows (or tokens), as `optimizer` wants it differentiated.
-
-    float16 needs it large; and of several replicas, whose gradients are added, each has the share
-    that its rows are of all rows.
-    """
-    return optimizer.scale_loss(loss) * share(count)
-
-
 def n_replicas():
     """Of how many replicas the code that runs is one; 1 outside of a distributed step."""
     if tf.distribute.in_cross_replica_context():

@@ -10,6 +10,10 @@
 # **Data:** photographs from the packages scikit-image and scikit-learn (public domain, CC0, CC BY 2.0: the list
 # is printed below), four styles that the course draws by code, and your own files. **You need:** convolutions, gradient
 # descent. Chapters 01 and 02 help, but are not needed. No GPU, and once the course is set up, no network.
+#
+# **Mirrors:** text 000 sections 1.2, 2.1, 2.2.2, 2.3, 3.4; 001 3.3.
+#
+# [Before: 02 Variational autoencoders](02_vae.ipynb) · [after: 04 Diffusion](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import tempfile
@@ -195,7 +199,7 @@ ak.plots.grid(np.stack(textures), columns=6, column_labels=labels, inches=2.2)
 
 # %% [markdown]
 # Block 1 brings the colours and the grain, blocks 2 and 3 the strokes and how they lie beside each other; block 4 changes
-# little at this size. The last two pictures have nearly the same Gram matrices and nothing in the same place: style here means
+# little at this size. The last two pictures were trained towards the same Gram matrices and have nothing in the same place: style here means
 # *texture* (纹理), everything that does not depend on where. A composition, a face, "a temple on the left" are
 # not in it. Keep that in mind whenever somebody says that a network has learned a painter's style.
 
@@ -425,8 +429,9 @@ ak.plots.grid(
 )
 
 # %% [markdown]
-# Sixteen pictures, sixteen passes, no training. The brush is coarser than that of a network with one style to learn; the temple and the
-# coffee are new to it. And because statistics are numbers that can be mixed, two knobs come
+# Sixteen pictures, sixteen passes, no training; the temple and the coffee are new to it. Look close, too: mostly the colours change,
+# there are halos along edges and a fine grid from the decoder's upsampling, and faces suffer. At `alpha=0` one sees what the decoder
+# alone does to a photograph: it is no exact inverse of the features. And because statistics are numbers that can be mixed, two knobs come
 # for free: `alpha`, from the photograph's own statistics (0) to the style's (1), and shares of several styles. Move the sliders; where no
 # widget runs, the two rows below tell the same.
 
@@ -512,7 +517,7 @@ ak.plots.grid(
 # - **AdaIN** gets less far, but it has never been trained for this style alone, and it takes yours as well.
 # - All three pay about the same in content. Even colours alone are not free.
 #
-# Judge with your eyes, too: the loss does not know that Gatys' picture has grain where the others are smooth.
+# Judge with your eyes, too: the loss does not know halos, a grid, or a face that is no face any more.
 #
 # ## 9. Your own picture
 #
@@ -696,16 +701,16 @@ print(len(tower.trainable_weights), "trainable weights")
 # **Papers**
 #
 # - Gatys, Ecker, Bethge 2016, *Image style transfer using convolutional neural networks*, CVPR; 2016, *Preserving color in
-#   neural artistic style transfer*, arXiv:1606.05897; 2017, *Controlling perceptual factors in neural style transfer*,
-#   arXiv:1611.07865
-# - Johnson, Alahi, Fei-Fei 2016, *Perceptual losses for real-time style transfer*, arXiv:1603.08155
-# - Ulyanov, Vedaldi, Lempitsky 2016, *Instance normalization*, arXiv:1607.08022
-# - Huang, Belongie 2017, *Arbitrary style transfer in real-time with adaptive instance normalization*, arXiv:1703.06868
+#   neural artistic style transfer*, [arXiv:1606.05897](https://arxiv.org/abs/1606.05897); 2017, *Controlling perceptual factors in neural style transfer*,
+#   [arXiv:1611.07865](https://arxiv.org/abs/1611.07865)
+# - Johnson, Alahi, Fei-Fei 2016, *Perceptual losses for real-time style transfer*, [arXiv:1603.08155](https://arxiv.org/abs/1603.08155)
+# - Ulyanov, Vedaldi, Lempitsky 2016, *Instance normalization*, [arXiv:1607.08022](https://arxiv.org/abs/1607.08022)
+# - Huang, Belongie 2017, *Arbitrary style transfer in real-time with adaptive instance normalization*, [arXiv:1703.06868](https://arxiv.org/abs/1703.06868)
 # - Odena, Dumoulin, Olah 2016, *Deconvolution and checkerboard artifacts*, Distill
-# - Simonyan, Zisserman 2014, *Very deep convolutional networks*, arXiv:1409.1556; Xie, Tu 2015, *Holistically-nested edge
-#   detection*, arXiv:1504.06375 (the weights of this chapter)
-# - Zhu et al. 2017, *Unpaired image-to-image translation using cycle-consistent adversarial networks*, arXiv:1703.10593
-# - Berger, Memisevic 2016, *Incorporating long-range consistency in CNN-based texture generation*, arXiv:1606.01286
+# - Simonyan, Zisserman 2014, *Very deep convolutional networks*, [arXiv:1409.1556](https://arxiv.org/abs/1409.1556); Xie, Tu 2015, *Holistically-nested edge
+#   detection*, [arXiv:1504.06375](https://arxiv.org/abs/1504.06375) (the weights of this chapter)
+# - Zhu et al. 2017, *Unpaired image-to-image translation using cycle-consistent adversarial networks*, [arXiv:1703.10593](https://arxiv.org/abs/1703.10593)
+# - Berger, Memisevic 2016, *Incorporating long-range consistency in CNN-based texture generation*, [arXiv:1606.01286](https://arxiv.org/abs/1606.01286)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

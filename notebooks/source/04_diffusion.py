@@ -11,6 +11,10 @@
 # ourselves, and OpenMoji's emoji (CC BY-SA 4.0). **You need:** chapter 02's autoencoder and its last
 # idea, that taking noise away shows where pictures are. No GPU, and once the course is set up, no
 # network.
+#
+# **Mirrors:** text 001 sections 2.1, 2.2.2; 002 2.1, 3.2.3, 3.3.3, 4.1.3, 4.2.3, 4.3.3; 003 2.4, 3.4.
+#
+# [Before: 03 Style transfer](03_style_transfer.ipynb) · [after: 05 Text generation](05_text_generation.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import io
@@ -39,8 +43,8 @@ ak.profile.announce("04_diffusion")
 #
 # $$q(x_t \mid x_{t-1}) = \mathcal N\big(\sqrt{1-\beta_t}\; x_{t-1},\; \beta_t I\big)$$
 #
-# Each step shrinks what there is a little and adds a little noise. A mixture of Gaussians' noise is
-# Gaussian noise again, so any number of steps can be done **at once**. With
+# Each step shrinks what there is a little and adds a little noise. Independent Gaussians *add up* to a
+# Gaussian, so any number of steps can be done **at once**. With
 # $\bar\alpha_t = (1-\beta_1)(1-\beta_2)\cdots(1-\beta_t)$:
 #
 # $$q(x_t \mid x_0) = \mathcal N\big(\sqrt{\bar\alpha_t}\; x_0,\; (1-\bar\alpha_t) I\big)
@@ -288,7 +292,8 @@ ak.show(ak.diffusion.DPMSolver.step)
 # %% [markdown]
 # The order of a method says how fast its error falls: of first order, twice the steps halve the error;
 # of second order they quarter it. With the exact denoiser of one Gaussian, the end point of each path is known.
-# `spacing="log_snr"` puts the steps evenly on the right-hand scale of section 1's curves:
+# `spacing="quadratic"` puts the steps closer together near the data. With even steps the last ones are too long for
+# the second order to show:
 
 
 # %%
@@ -300,19 +305,23 @@ def exact_gaussian(noisy, time, signal_rate, noise_rate):
 
 
 starts = np.random.default_rng(0).normal(size=(200, 1))
+last = ak.diffusion.cosine(1.0)
+std = np.sqrt(0.2**2 * last + 1 - last)
+# On its way a point stays as many standard deviations from the mean.
+ends = 0.5 + 0.2 * (starts - 0.5 * np.sqrt(last)) / std
 counts = np.array([5, 10, 20, 40, 80, 160])
 fig, axes = ak.plots.figure(size=(7.0, 4.0))
 axis = axes[0, 0]
 for sampler_class in (ak.diffusion.DDIM, ak.diffusion.DPMSolver, ak.diffusion.Heun):
-    ends = []
-    for n in (*counts, 2560):
-        sample = tf.function(sampler_class(int(n), spacing="log_snr").sample)  # as one graph
-        ends.append(sample(exact_gaussian, starts, ak.diffusion.cosine).numpy())
-    errors = np.array([np.sqrt(np.mean((end - ends[-1]) ** 2)) for end in ends[:-1]])
+    errors = []
+    for n in counts:
+        sample = tf.function(sampler_class(int(n), spacing="quadratic").sample)  # as one graph
+        found = sample(exact_gaussian, starts, ak.diffusion.cosine).numpy()
+        errors.append(np.sqrt(np.mean((found - ends) ** 2)))
     order = -np.polyfit(np.log(counts[2:]), np.log(errors[2:]), 1)[0]
     axis.loglog(counts, errors, "o-", label=f"{sampler_class.__name__}: order {order:.1f}")
     assert abs(order - (1 if sampler_class is ak.diffusion.DDIM else 2)) < 0.35
-axis.set(xlabel="steps", ylabel="distance to the exact path's end")
+axis.set(xlabel="steps", ylabel="distance to the exact end")
 axis.set_xticks(counts, counts)
 axis.minorticks_off()
 axis.legend()
@@ -454,7 +463,7 @@ assert ak.profile.name() == "fast" or agreement > 0.9
 ak.plots.grid(drawn[:80], columns=10, column_labels=classes, inches=1.0)
 
 # %% [markdown]
-# **How close to the data?** The Frechet distance of chapter 01, same features, same 10,000 test images. The
+# **How close to the data?** The Fréchet distance of chapter 01, same features, same 10,000 test images. The
 # lesson's model had minutes; the checkpoints are the same classes, trained for longer by recipes in
 # `aigc_keras.recipes`. Their distances, and those of the earlier chapters, stand in the manifest that
 # `make checkpoints` writes. Read the error bars: at these training times the two diffusion models and the GAN are tied.
@@ -492,7 +501,7 @@ for result in races["Samplers"]["results"]:
 for color, (name, values) in zip(ak.plots.COLORS, found.items()):
     calls, distances, errors, _ = np.transpose(values)
     axis.errorbar(calls, distances, errors, marker="o", capsize=4, color=color, label=name)
-axis.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Frechet distance")
+axis.set(xscale="log", yscale="log", xlabel="calls of the network", ylabel="Fréchet distance")
 axis.legend()
 for name, values in found.items():
     print(name, "; ".join(f"{steps:.0f} steps {d:.2f} ± {e:.2f}" for _, d, e, steps in values))
@@ -601,7 +610,7 @@ ak.plots.grid(
 # %% tags=["nbval-ignore-output"]
 sampler = ak.diffusion.DDIM(pick(4, 24))
 labels = tf.range(10)
-denoise = pixel_model.denoiser((labels,), guidance_scale=2.0, guided=True)
+denoise = pixel_model.denoiser((labels,))
 coefficients = sampler.coefficients(pixel_model.alpha_bar)
 x = keras.random.normal((10, 28, 28, 1), seed=3)
 path, guesses = [], []
@@ -621,8 +630,15 @@ ak.plots.grid(
     column_labels=[f"{sampler.times(pixel_model.alpha_bar)[i]:.2f}" for i in moments],
 )
 
+# %% tags=["nbval-ignore-output"]
+for k in garments:
+    mean = train_images[train_labels == k].mean(axis=0)
+    distances = [np.sqrt(np.mean((guesses[i][k] - mean) ** 2)) for i in (0, -1)]
+    print(f"{classes[k]:9s} from the mean of its class: {distances[0]:.2f} at time 1", end="")
+    print(f", {distances[1]:.2f} at the end")
+
 # %% [markdown]
-# At time 1 the network sees the mean of all pullovers: it has no other information. First the outline is
+# At time 1 the network sees nearly the mean of all pullovers: it has no other information. First the outline is
 # decided, then the folds, and in the last steps the texture. This is the order in which the noise had hidden
 # them.
 #
@@ -674,7 +690,7 @@ ak.plots.grid(emoji, columns=12, row_labels=list(kinds))
 # %% [markdown]
 # ## 7. Does it copy?
 #
-# A model that stored its training data would have a splendid Frechet distance. So look for each drawn picture's
+# A model that stored its training data would have a splendid Fréchet distance. So look for each drawn picture's
 # nearest neighbour (最近邻) among the training pictures. Is it nearer than the nearest neighbour of a real picture
 # that the model has never seen?
 
@@ -695,10 +711,12 @@ for title, samples, unseen, data in (
 ):
     distances, nearest = ak.metrics.nearest_neighbours(flat(samples), flat(data))
     usual, _ = ak.metrics.nearest_neighbours(flat(unseen), flat(data))
-    print(
-        f"{title}: nearest training picture at {np.median(distances):.1f} (median) from a drawn one, "
-        f"at {np.median(usual):.1f} from an unseen real one"
-    )
+    for name, found in (("drawn", distances), ("unseen real", usual)):
+        median, low, least = np.quantile(found, (0.5, 0.05, 0.0))
+        print(
+            f"{title}: nearest training picture of {name} ones: median {median:.1f}, "
+            f"5 % are nearer than {low:.1f}, the nearest {least:.1f}"
+        )
     fig_rows[title] = np.stack([samples[:12], data[nearest[:12, 0]]])
 ak.plots.grid(
     fig_rows["Fashion-MNIST"].reshape(24, 28, 28, 1), columns=12, row_labels=["drawn", "nearest"]
@@ -708,8 +726,9 @@ ak.plots.grid(
 ak.plots.grid(fig_rows["emoji"].reshape(24, 32, 32, 3), columns=12, row_labels=["drawn", "nearest"])
 
 # %% [markdown]
-# A copy would be much nearer than an unseen picture is. Neither model copies: not of 60,000 pictures, and not (yet) of
-# 1,723, where a longer training could learn them by heart. Watch these two numbers when you train on little data.
+# A copy would be much nearer than an unseen picture is. The median does not show the copying of a few: read the 5 % and
+# the nearest as well, and look at the pairs. Drawn pictures that are no nearer than unseen ones are no copies; of 1,723
+# emoji, a longer training could learn some by heart. Watch all three numbers when you train on little data.
 #
 # ## 8. Latent against pixel
 #
@@ -721,7 +740,7 @@ ak.plots.grid(fig_rows["emoji"].reshape(24, 32, 32, 3), columns=12, row_labels=[
 for result in races["Diffusion"]["results"]:
     scores = {name: values["values"][0] for name, values in result["scores"].items()}
     print(
-        f"{result['setting']:28s} {scores['seconds']:.0f} s of training: Frechet distance "
+        f"{result['setting']:28s} {scores['seconds']:.0f} s of training: Fréchet distance "
         f"{scores['frechet']:.2f} ± {scores['frechet_error']:.2f}, class as asked {scores['agreement']:.0%}"
     )
 
@@ -738,7 +757,7 @@ for name, model in (("pixels", pixel_model), ("latents", latent_model)):
     entry = manifest[f"{'latent_' if name == 'latents' else ''}diffusion_fashion_mnist"]
     print(
         f"{name}: {model.network.count_params():,} weights, {n_timed / seconds:.0f} images/s in 20 steps, "
-        f"{entry['training_minutes']:.0f} minutes of training, Frechet distance {entry['frechet']}"
+        f"{entry['training_minutes']:.0f} minutes of training, Fréchet distance {entry['frechet']}"
     )
 
 # %% [markdown]
@@ -903,21 +922,22 @@ print("largest difference between two runs:", np.abs(runs[0] - runs[1]).max())
 batch = tf.constant(test_images[:64])
 batch_noise = tf.random.stateless_normal(batch.shape, (0, 0))
 start = time.perf_counter()
-pixel_model.diffuse(batch, batch_noise, tf.fill([64], 1000))
+jumped = pixel_model.diffuse(batch, batch_noise, tf.fill([64], 1000))
 jump = time.perf_counter() - start
 start = time.perf_counter()
 x = batch
-for beta in betas:
-    x = np.sqrt(1 - beta) * x + np.sqrt(beta) * batch_noise
+for k, beta in enumerate(betas):  # each step has noise of its own
+    own = tf.random.stateless_normal(batch.shape, (1, k))
+    x = np.sqrt(1 - beta) * x + np.sqrt(beta) * own
+print(
+    f"standard deviation after the jump and after the chain: {np.std(jumped):.3f}, {np.std(x):.3f}"
+)
+assert abs(np.std(x) - np.std(jumped)) < 0.02
 print(
     f"jump {1000 * jump:.1f} ms, chain {1000 * (time.perf_counter() - start):.0f} ms for 64 pictures"
 )
 
 # %% [markdown]
-# **9. "The flow chart compares diffusion with autoregressive models"** (text 001, section 2.2.2). All its arrows leave from
-# both boxes, or there would be a difference: "sample quality unstable" is said of both. Section 5's error bars say
-# how unstable: not very.
-#
 # ## 11. What to try
 #
 # - `prediction="noise"` and `"image"` on the ring, with few steps. Which fails where, and does section 1's table say so?
@@ -934,19 +954,22 @@ print(
 #
 # **Papers**
 #
-# - Sohl-Dickstein et al. 2015, *Deep unsupervised learning using nonequilibrium thermodynamics*, arXiv:1503.03585
-# - Ho et al. 2020, *Denoising diffusion probabilistic models*, arXiv:2006.11239
-# - Song et al. 2020, *Denoising diffusion implicit models*, arXiv:2010.02502; Song et al. 2021, *Score-based generative
-#   modeling through stochastic differential equations*, arXiv:2011.13456
-# - Nichol and Dhariwal 2021, *Improved denoising diffusion probabilistic models*, arXiv:2102.09672
-# - Salimans and Ho 2022, *Progressive distillation*, arXiv:2202.00512 (velocity); Hang et al. 2023, *Efficient diffusion
-#   training via min-SNR weighting strategy*, arXiv:2303.09556
-# - Ho and Salimans 2022, *Classifier-free diffusion guidance*, arXiv:2207.12598; Kynkäänniemi et al. 2024, *Applying
-#   guidance in a limited interval*, arXiv:2404.07724
-# - Karras et al. 2022, *Elucidating the design space of diffusion-based generative models*, arXiv:2206.00364; Lu et al.
-#   2022, *DPM-Solver++*, arXiv:2211.01095
-# - Rombach et al. 2022, *High-resolution image synthesis with latent diffusion models*, arXiv:2112.10752; Lugmayr et al.
-#   2022, *RePaint*, arXiv:2201.09865
+# - Ronneberger et al. 2015, *U-Net*, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597); Jabri et al. 2022, *Scalable adaptive computation for
+#   iterative generation*, [arXiv:2212.11972](https://arxiv.org/abs/2212.11972) (the sigmoid schedule); Lin et al. 2023, *Common diffusion noise
+#   schedules and sample steps are flawed*, [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)
+# - Sohl-Dickstein et al. 2015, *Deep unsupervised learning using nonequilibrium thermodynamics*, [arXiv:1503.03585](https://arxiv.org/abs/1503.03585)
+# - Ho et al. 2020, *Denoising diffusion probabilistic models*, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239)
+# - Song et al. 2020, *Denoising diffusion implicit models*, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502); Song et al. 2021, *Score-based generative
+#   modeling through stochastic differential equations*, [arXiv:2011.13456](https://arxiv.org/abs/2011.13456)
+# - Nichol and Dhariwal 2021, *Improved denoising diffusion probabilistic models*, [arXiv:2102.09672](https://arxiv.org/abs/2102.09672)
+# - Salimans and Ho 2022, *Progressive distillation*, [arXiv:2202.00512](https://arxiv.org/abs/2202.00512) (velocity); Hang et al. 2023, *Efficient diffusion
+#   training via min-SNR weighting strategy*, [arXiv:2303.09556](https://arxiv.org/abs/2303.09556)
+# - Ho and Salimans 2022, *Classifier-free diffusion guidance*, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598); Kynkäänniemi et al. 2024, *Applying
+#   guidance in a limited interval*, [arXiv:2404.07724](https://arxiv.org/abs/2404.07724)
+# - Karras et al. 2022, *Elucidating the design space of diffusion-based generative models*, [arXiv:2206.00364](https://arxiv.org/abs/2206.00364); Lu et al.
+#   2022, *DPM-Solver++*, [arXiv:2211.01095](https://arxiv.org/abs/2211.01095)
+# - Rombach et al. 2022, *High-resolution image synthesis with latent diffusion models*, [arXiv:2112.10752](https://arxiv.org/abs/2112.10752); Lugmayr et al.
+#   2022, *RePaint*, [arXiv:2201.09865](https://arxiv.org/abs/2201.09865)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

@@ -833,17 +833,17 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 # - Shannon 1948, *A mathematical theory of communication*; Kneser and Ney 1995, *Improved backing-off for m-gram language
 #   modeling*; Chen and Goodman 1999, *An empirical study of smoothing techniques for language modeling*
 # - Elman 1990, *Finding structure in time*; Hochreiter and Schmidhuber 1997, *Long short-term memory*; Cho et al. 2014,
-#   arXiv:1406.1078 (GRU)
-# - Vaswani et al. 2017, *Attention is all you need*, arXiv:1706.03762; Radford et al. 2018, *Improving language
+#   [arXiv:1406.1078](https://arxiv.org/abs/1406.1078) (GRU)
+# - Vaswani et al. 2017, *Attention is all you need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762); Radford et al. 2018, *Improving language
 #   understanding by generative pre-training*; Radford et al. 2019, *Language models are unsupervised multitask learners*
-# - Su et al. 2021, *RoFormer*, arXiv:2104.09864; Xiong et al. 2020, *On layer normalization in the Transformer architecture*,
-#   arXiv:2002.04745; Press and Wolf 2017, *Using the output embedding to improve language models*, arXiv:1608.05859
-# - Sennrich et al. 2016, *Neural machine translation of rare words with subword units*, arXiv:1508.07909
-# - Holtzman et al. 2020, *The curious case of neural text degeneration*, arXiv:1904.09751; Fan et al. 2018, arXiv:1805.04833
-#   (top-k); Keskar et al. 2019, *CTRL*, arXiv:1909.05858 (repetition penalty); Nguyen et al. 2024, *Turning up the heat: min-p sampling*, arXiv:2407.01082
-# - Olsson et al. 2022, *In-context learning and induction heads*, arXiv:2209.11895
-# - Kaplan et al. 2020, *Scaling laws for neural language models*, arXiv:2001.08361; Hoffmann et al. 2022, *Training
-#   compute-optimal large language models*, arXiv:2203.15556
+# - Su et al. 2021, *RoFormer*, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864); Xiong et al. 2020, *On layer normalization in the Transformer architecture*,
+#   [arXiv:2002.04745](https://arxiv.org/abs/2002.04745); Press and Wolf 2017, *Using the output embedding to improve language models*, [arXiv:1608.05859](https://arxiv.org/abs/1608.05859)
+# - Sennrich et al. 2016, *Neural machine translation of rare words with subword units*, [arXiv:1508.07909](https://arxiv.org/abs/1508.07909)
+# - Holtzman et al. 2020, *The curious case of neural text degeneration*, [arXiv:1904.09751](https://arxiv.org/abs/1904.09751); Fan et al. 2018, [arXiv:1805.04833](https://arxiv.org/abs/1805.04833)
+#   (top-k); Keskar et al. 2019, *CTRL*, [arXiv:1909.05858](https://arxiv.org/abs/1909.05858) (repetition penalty); Nguyen et al. 2024, *Turning up the heat: min-p sampling*, [arXiv:2407.01082](https://arxiv.org/abs/2407.01082)
+# - Olsson et al. 2022, *In-context learning and induction heads*, [arXiv:2209.11895](https://arxiv.org/abs/2209.11895)
+# - Kaplan et al. 2020, *Scaling laws for neural language models*, [arXiv:2001.08361](https://arxiv.org/abs/2001.08361); Hoffmann et al. 2022, *Training
+#   compute-optimal large language models*, [arXiv:2203.15556](https://arxiv.org/abs/2203.15556)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

@@ -291,30 +291,27 @@ def fresh(name):
 
     Graphs cost seconds, states milliseconds.
     """
-    model, start = started(name)
-    model.load_weights(start)
-    return model
+    return set_back(*started(name))
 
 
 @functools.cache
 def started(name):
-    """(model, its weights as a file), with "start.keras" beside that."""
+    """(model, file of its weights, values of its variables), with "start.keras" beside the file."""
     start, model = FOLDER / name / "start.weights.h5", build(name)
     start.parent.mkdir()
     model.save_weights(start)
     model.save(FOLDER / name / "start.keras")
-    return model, start
+    return model, start, values_of(model)
 
 
 def trained(name):
     """(Model, folder): trained for an epoch, with files of its states."""
-    path, model = trained_files(name), fresh(name)
-    model.load_weights(path / "trained.weights.h5")
-    return model, path
+    path, model, values = trained_once(name)
+    return set_back(model, path / "trained.weights.h5", values), path
 
 
 @functools.cache
-def trained_files(name):
+def trained_once(name):
     """A folder with "trained.keras" of one epoch, "ended.weights.h5" of all without a pause."""
     path, model = FOLDER / name, fresh(name)
     fit(name, model, epochs=epochs(name))
@@ -323,7 +320,20 @@ def trained_files(name):
     fit(name, model)
     model.save(path / "trained.keras")
     model.save_weights(path / "trained.weights.h5")
-    return path
+    return path, model, values_of(model)
+
+
+def values_of(model):
+    return [(v, v.numpy()) for v in model._saved_variables()]
+
+
+def set_back(model, path, values):
+    """The model as `load_weights(path)` makes it, which takes half a second to look at the file."""
+    if isinstance(model, text.NGram):  # its counts are no variables
+        model.load_weights(path)
+    for variable, value in values:
+        variable.assign(value)
+    return model
 
 
 def epochs(name):

@@ -876,7 +876,8 @@ ak.plots.points(points, [wrong.generate(2000, seed=0)], ["as printed"])
 
 # %% [markdown]
 # **2. "The discriminator minimises E[log D(x)] + E[log(1 - D(G(z)))]"** (text 000, sections 3.1 and
-# 4.2). It *maximises* that. One step of gradient descent on the printed formula, from an undecided
+# 4.2). It *maximises* that. Section 4.1 has it "最大化生成数据的逼真度", maximise the realism of what is
+# generated, which is the generator's aim. One step of gradient descent on the printed formula, from an undecided
 # discriminator, makes it take real pictures for fake and fake ones for real:
 
 # %%
@@ -897,9 +898,10 @@ for d in (0.01, 0.5, 0.99):
     print(f"D(G(z)) = {d:.2f}: log(1 - D(G(z))) = {np.log(1 - d):6.2f}")
 
 # %% [markdown]
-# **4. "G(z) ~ P(z)"** (text 000, section 4.2). The prior is the distribution of the *noise*. What
-# comes out is distributed otherwise, which is the point of having a generator. Here the noise does
-# not even have the same dimension:
+# **4. "G(z) ~ P(z)" and "D(x) ~ P(x)"** (text 000, section 4.2). The prior is the distribution of the
+# *noise*. What comes out is distributed otherwise, which is the point of having a generator. Here the noise
+# does not even have the same dimension. And $D(x)$ is one number between 0 and 1 for each picture, not a
+# picture:
 
 # %% tags=["nbval-ignore-output"]
 noise = runs[0][0].sample_latents(2000, seed=0).numpy()
@@ -909,6 +911,7 @@ for name, values in (("z", noise), ("G(z)", made)):
     print(
         f"{name:4s} {values.shape[1]} dimensions, length {length.mean():.2f} ± {length.std():.2f}"
     )
+print("D(G(z))", tf.sigmoid(runs[0][0].discriminator(made[:3])).numpy().ravel().round(2))
 
 # %% [markdown]
 # **5. Weights updated by adding gradients** (text 001, section 5.2): the printed loop does
@@ -994,8 +997,150 @@ print(np.array_equal(*twice))
 # seeds.
 
 # %% [markdown]
+# **13. The training loop** (text 000, section 5.2). `criterion` and `GeneratedImages` are defined nowhere,
+# so it stops at once. Read the second as `generated_images`, and three faults remain. The generator's loss
+# `criterion(generated_images, valid)` compares *pixels* with ones: the discriminator is not in it and gives
+# no gradient, and `d_loss` is never sent back, so that `D_optimizer` has nothing to learn from (and if it had,
+# it would step on the generator's loss, and help it). `g_loss.backward(d_loss)` does not send both losses back
+# but multiplies one's gradient with the other:
+
+# %% tags=["nbval-ignore-output"]
+with tf.GradientTape(persistent=True) as tape:
+    pictures = dcgan.generator(dcgan.sample_latents(16, seed=0))
+    g_loss = ops.mean(ops.square(pictures - 1.0))
+    d_loss = ops.mean(ops.softplus(dcgan.discriminator(pictures)))
+of_d = tape.gradient(g_loss, dcgan.discriminator.trainable_variables)
+print(f"gradients of D from it: {sum(g is not None for g in of_d)} of {len(of_d)}")
+weights = dcgan.generator.trainable_variables[0]
+alone = tape.gradient(g_loss, weights)
+passed = tape.gradient(g_loss, weights, output_gradients=d_loss)  # backward(d_loss)
+print(f"ratio of the lengths {ops.norm(passed) / ops.norm(alone):.3f}, d_loss {d_loss:.3f}")
+assert all(g is None for g in of_d)
+assert np.allclose(passed, d_loss * alone, rtol=1e-3, atol=1e-7)
+
+# %% [markdown]
+# The loop also sends the same `generated_images` through the discriminator's step without `detach`.
+# Ours stops the gradient by naming whose weights each loss moves, and by `stop_gradient` in the penalty.
+#
+# **14. "E over x from X of log D(G(x))"** (text 000, section 3.1, where $x$ is "真实数据", real data; text
+# 001, section 5.2, whose `GAN.call` gives `self.generator` the images). A generator takes noise. Fed with
+# pictures, ours refuses:
+
+# %%
+try:
+    ak.gan.DCGAN((28, 28, 1), latent_dim=64).decode(np.zeros((2, 28, 28, 1), "float32"))
+except ValueError as error:
+    print(f"ValueError: {error}")
+
+# %% [markdown]
+# **15. In the end "判别器能够准确区分真实和伪造的猫脸图像"**, the discriminator can tell real and fake
+# exactly (text 000, section 4.3). In the end it can only guess: that is what a solution is. From section 1,
+# the best discriminator for $p_G = p$:
+
+# %%
+best = p / (p + normal(1.0))
+print(f"between {best.min():.2f} and {best.max():.2f}")
+
+# %% [markdown]
+# **16. More names, shapes and types that stop the code of text 001** (section 5.2). `calculate_loss` is
+# no method of a Keras model; `[0, :, :, 0]` wants four axes of the generator's 784 numbers in a row; one
+# model cannot be unpacked into `generator, discriminator`. (Besides, `tf.ones_like(real_images)` makes
+# labels of the shape of *images*, where the discriminator gives one number.)
+
+
+# %%
+def unpacked():
+    _generator, _discriminator = ak.gan.DCGAN((28, 28, 1), latent_dim=64)
+
+
+for attempt in (
+    lambda: keras.Model().calculate_loss,
+    lambda: np.zeros((64, 784))[0, :, :, 0],
+    unpacked,
+):
+    try:
+        attempt()
+    except (AttributeError, IndexError, TypeError) as error:
+        print(f"{type(error).__name__}: {error}")
+
+# %% [markdown]
+# **17. "对抗训练: 通过生成对抗样本, 提高模型的鲁棒性"** (text 001, section 2.1): adversarial *training* makes a
+# classifier robust against inputs that were changed to deceive it
+# ([arXiv:1412.6572](https://arxiv.org/abs/1412.6572)). It is right as a definition, but the chart after it
+# and section 2.3 hang it on GANs and autoencoders, whose two players share only the adjective with it. In
+# section 2.2.3 the chart "GAN与自编码器的关系" has no autoencoder in it, as that of text 000, section 2.2.1,
+# "GANs和VAE的关系", has no VAE.
+#
+# **18. Three more lines of text 002** (section 3.2.1, again in 4.3.1 and 5.2.2) fail one after the other.
+# `z` of shape (B, 100, 1, 1) does not fit a `Linear(100, ...)`, which multiplies the *last* axis.
+# `D_loss = D_loss(...)` makes the name local, so that it is not there yet when it is called. And
+# `x = nn.LeakyReLU(...)` puts a layer where the tensor was. Nothing calls `netD` in the loop. (The text
+# calls this discriminator "单层感知器", a perceptron of one layer: it has two convolutions and a dense layer.)
+
+
+# %%
+def in_the_loop():
+    D_loss = D_loss(0.9, 0.1)
+    return D_loss
+
+
+for attempt in (lambda: np.zeros((16, 100, 1, 1)) @ np.zeros((100, 7 * 7 * 256)), in_the_loop):
+    try:
+        attempt()
+    except (ValueError, UnboundLocalError) as error:
+        print(f"{type(error).__name__}: {error}")
+print("x is now a", type(keras.layers.LeakyReLU(0.2)).__name__)
+
+# %% [markdown]
+# **19. "GAN是最早、最经典的生成式模型之一"**, among the earliest generative models (text 002, section 2.1).
+# Boltzmann machines (Ackley, Hinton and Sejnowski 1985) are three decades older, and even the VAE
+# ([arXiv:1312.6114](https://arxiv.org/abs/1312.6114)) came out half a year before the GAN
+# ([arXiv:1406.2661](https://arxiv.org/abs/1406.2661)), as the first four digits of the numbers say.
+#
+# **20. "E[log D(x)] 是判别器对真实数据的期望输出"**, the discriminator's expected output (text 003, section
+# 4.1). The expected output is $\mathbb E[D(x)]$. The expected *logarithm* is never positive, and by Jensen's
+# inequality at most the logarithm of that; one bad judgement weighs more than many good ones mend:
+
+# %%
+judged = np.array([0.99, 0.99, 0.99, 0.01])
+print(f"E[D] = {judged.mean():.2f}, E[log D] = {np.log(judged).mean():.2f}, ", end="")
+print(f"log E[D] = {np.log(judged.mean()):.2f}")
+assert np.log(judged).mean() < np.log(judged.mean())
+
+# %% [markdown]
+# **21. "最终达到一个纳什均衡"**, in the end a Nash equilibrium is reached (text 003, section 4.1). It is where
+# the game *would* rest. That players get there is no theorem: the circle of section 2 never does, step by
+# step, although its equilibrium is known, and the five steps of the discriminator end elsewhere.
+#
+# **22. "由生成器和判别器组成, 共同生成新样本"**, both generate together (text 004, section 2.1), and "GAN的目标是
+# 最小化以下损失函数", a minimum, before a formula that reads $\min_G \max_D$ (section 4.2.2). The samples
+# come from the generator alone; a min-max has a saddle, which going down by all weights misses. Without
+# its discriminator the model draws the same picture:
+
+# %% tags=["nbval-ignore-output"]
+z = dcgan.sample_latents(1, seed=0)
+alone = dcgan.ema_generator(z, training=False).numpy()
+print(np.allclose(alone, dcgan.generate(1, seed=0), atol=1e-4))
+
+# %% [markdown]
+# **23. What we could not check.** The results of text 000, section 5.4 ("与真实图像几乎无法区分", hardly to be told
+# from real pictures) stand at example.com, a domain that is reserved for examples. Text 004 shows one
+# address, imgur's 7Z8jZ8M.png, as its map of concepts (section 2.2) *and* as the pictures of its GAN (5.4):
+# it cannot be both. Text 000 says that "少量训练数据", few data, are enough (3.3) and that "大量训练数据",
+# many, are needed (1.2); this chapter has not measured it. Text 004 lists DeepArt and DeepFakes as GANs
+# (3.4, 6.1): as far as we know the first is the method of Gatys
+# ([chapter 03](03_style_transfer.ipynb)) and the second began with autoencoders. Of the book on GANs by
+# Goodfellow, Pouget-Abadie and Mohri (text 002, section 7.1) and the course "Generative Models" by Ng (text
+# 004, section 7.1) we know nothing; the first two names are authors of the *paper*. "PatchNet" (text 002,
+# section 7.3) we do not know either, and CLIP, named beside it, is
+# [arXiv:2103.00020](https://arxiv.org/abs/2103.00020), which compares pictures with texts and generates
+# nothing.
+
+# %% [markdown]
 # ## 12. What to try
 #
+# - Train the ring with `objective="minimax"` and `discriminator_steps=5`. Is what it misses collapse, or not
+#   yet learned? Double the steps, and count again.
 # - Set `label_smoothing=0.1` (标签平滑): real pictures get the target 0.9. Does the distance change
 #   by more than its error?
 # - Replace the objective by `least_squares` or `hinge`. Which one is best after one epoch, over three
@@ -1013,17 +1158,28 @@ print(np.array_equal(*twice))
 #
 # **Papers**
 #
-# - Goodfellow et al. 2014, *Generative adversarial nets*, arXiv:1406.2661
+# - Goodfellow et al. 2014, *Generative adversarial nets*,
+#   [arXiv:1406.2661](https://arxiv.org/abs/1406.2661)
 # - Radford et al. 2016, *Unsupervised representation learning with deep convolutional generative
-#   adversarial networks*, arXiv:1511.06434
-# - Salimans et al. 2016, *Improved techniques for training GANs*, arXiv:1606.03498
-# - Arjovsky et al. 2017, *Wasserstein GAN*, arXiv:1701.07875; Gulrajani et al. 2017, *Improved
-#   training of Wasserstein GANs*, arXiv:1704.00028
-# - Mirza and Osindero 2014, *Conditional generative adversarial nets*, arXiv:1411.1784; Miyato and
-#   Koyama 2018, *cGANs with projection discriminator*, arXiv:1802.05637
-# - Heusel et al. 2017, *GANs trained by a two time-scale update rule*, arXiv:1706.08500;
-#   Kynkäänniemi et al. 2019, *Improved precision and recall metric*, arXiv:1904.06991
-# - Xiao et al. 2017, *Fashion-MNIST*, arXiv:1708.07747
+#   adversarial networks*, [arXiv:1511.06434](https://arxiv.org/abs/1511.06434)
+# - Salimans et al. 2016, *Improved techniques for training GANs*,
+#   [arXiv:1606.03498](https://arxiv.org/abs/1606.03498)
+# - Arjovsky et al. 2017, *Wasserstein GAN*, [arXiv:1701.07875](https://arxiv.org/abs/1701.07875);
+#   Gulrajani et al. 2017, *Improved training of Wasserstein GANs*,
+#   [arXiv:1704.00028](https://arxiv.org/abs/1704.00028)
+# - Mirza and Osindero 2014, *Conditional generative adversarial nets*,
+#   [arXiv:1411.1784](https://arxiv.org/abs/1411.1784); Miyato and Koyama 2018, *cGANs with projection
+#   discriminator*, [arXiv:1802.05637](https://arxiv.org/abs/1802.05637)
+# - Jolicoeur-Martineau 2018, *The relativistic discriminator: a key element missing from standard GAN*,
+#   [arXiv:1807.00734](https://arxiv.org/abs/1807.00734)
+# - Heusel et al. 2017, *GANs trained by a two time-scale update rule converge to a local Nash
+#   equilibrium*, [arXiv:1706.08500](https://arxiv.org/abs/1706.08500); Kynkäänniemi et al. 2019,
+#   *Improved precision and recall metric for assessing generative models*,
+#   [arXiv:1904.06991](https://arxiv.org/abs/1904.06991)
+# - Xiao et al. 2017, *Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms*,
+#   [arXiv:1708.07747](https://arxiv.org/abs/1708.07747)
+#
+# Next: [02 Variational autoencoders](02_vae.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

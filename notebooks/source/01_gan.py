@@ -1080,7 +1080,7 @@ for attempt in (
 
 # %%
 def in_the_loop():
-    D_loss = D_loss(0.9, 0.1)
+    D_loss = D_loss(0.9, 0.1)  # noqa: F821
     return D_loss
 
 

@@ -451,8 +451,8 @@ ak.plots.grid(gaussian[:24], columns=12)
 # pictures from fixed noise as the training goes on.
 
 # %% tags=["nbval-ignore-output"]
-seconds = pick(1, 10)
-stage = pick(5, 50)  # steps between two looks
+seconds = pick(0.2, 10)
+stage = pick(2, 50)  # steps between two looks
 n_train = pick(2000, 60_000)
 
 
@@ -468,7 +468,7 @@ def train(make, seed, batch_size=16):
         labels=bool(model.num_classes),
         seed=seed,
     )
-    pictures = ak.callbacks.SampleGrid(n=pick(150, 500), display=False)
+    pictures = ak.callbacks.SampleGrid(n=pick(150, 500), every=stage, unit="step", display=False)
     limit = ak.callbacks.TimeLimit(seconds)
     history = model.fit(
         data.repeat(),
@@ -507,7 +507,7 @@ dcgan, _, progress = plain[0]
 moments = np.linspace(0, len(progress.batches) - 1, 4).astype(int)
 ak.plots.strip(
     [progress.batches[i][:16] for i in moments],
-    [f"step {progress.counts[i] * stage}" for i in moments],
+    [f"step {progress.counts[i]}" for i in moments],
 )
 
 # %% [markdown]
@@ -585,9 +585,9 @@ assert ak.profile.name() == "fast" or np.mean(plain_distances) < np.mean(critic_
 
 # %% tags=["nbval-ignore-output"]
 _, history, progress = critics[0]
-estimate = -np.array(history.history["discriminator_loss"])
+at = progress.counts[1:]
+estimate = -np.array(history.history["discriminator_loss"])[: len(at)]
 measured = [distance(images) for images in progress.batches[1:]]
-at = np.array(progress.counts[1:]) * stage
 fig, axes = ak.plots.figure(columns=2, size=(5.4, 3.6))
 for axis, values, label in (
     (axes[0, 0], estimate, "Wasserstein estimate"),
@@ -735,7 +735,7 @@ each = pick(150, 1000)
 asked = np.repeat(np.arange(10), each)
 drawn, probabilities = features.extract(checkpoint.generate(len(asked), labels=asked, seed=0))
 right = probabilities.argmax(axis=1) == asked
-test_all, test_labels = ak.datasets.arrays("fashion_mnist", "test")
+test_all, test_labels = ak.datasets.arrays("fashion_mnist", pick("test[:3000]", "test"))
 test_drawn, _ = features.extract(test_all)
 table = []
 for k in range(10):
@@ -750,21 +750,25 @@ recognised, far, floor = np.array(table).T
 error = np.sqrt(right.mean() * (1 - right.mean()) / len(right))
 print(f"recognised in all: {right.mean():.1%} ± {error:.1%}")
 assert ak.profile.name() == "fast" or recognised[far.argmax()] > recognised.mean()
-assert ak.profile.name() == "fast" or (far > floor).all()
+assert {classes[k] for k in far.argsort()[-2:]} == {"Bag", "Sandal"}
+assert (far > floor).all()
 
-fig, axes = ak.plots.figure(size=(7.0, 5.0))
-axis = axes[0, 0]
-axis.plot(recognised, far, "o", markersize=9)
-for k, name in enumerate(classes):
-    axis.annotate(name, (recognised[k], far[k]), (-8, 6), textcoords="offset points", ha="right")
-axis.set(xlabel="share recognised as what was asked for", ylabel="Fréchet distance of the class")
-axis.margins(x=0.25, y=0.15)
+order = far.argsort()
+names = np.array(classes)[order]
+fig, axes = ak.plots.figure(columns=2, size=(5.0, 5.0), sharey=True)
+axes[0, 0].barh(names, far[order], label="drawn")
+axes[0, 0].barh(names, floor[order], height=0.3, color="black", label="real")
+axes[0, 0].set(xlabel="Fréchet distance of the class")
+axes[0, 0].legend(loc="lower right")
+axes[0, 1].barh(names, 1 - recognised[order], color=ak.plots.COLORS[1])
+axes[0, 1].set(xlabel="share taken for another class")
 fig
 
 # %% [markdown]
-# Each dot a class. High up are the badly drawn, and the worst of them is recognised nearly always; far left
-# are the confused, garments with two sleeves. Look at the rows above with this in mind: bags and sandals
-# fall apart, and nobody takes them for anything else.
+# Left, how far each class is from real pictures of it, the worst on top; right, how often the classifier takes
+# it for another. The two disagree: what is drawn worst is hardly ever confused, and what is confused most are
+# garments with sleeves, which are alike. Look at the rows above: bags and sandals fall apart, and nobody
+# takes them for anything else.
 #
 # ### Other pictures, the same lines
 #
@@ -783,9 +787,15 @@ digits = ak.datasets.load("digits", batch_size=16, image_size=28, labels=True, s
 writer.fit(digits.repeat(), steps_per_epoch=pick(5, 800), verbose=0)
 
 real, numbers = ak.datasets.arrays("digits", "train", image_size=28)
-rows = np.stack([real[numbers == k][:6] for k in range(10)], axis=1)
-written = writer.generate(60, labels=np.tile(np.arange(10), 6), seed=0)
-ak.plots.strip([rows.reshape(60, 28, 28, 1), written], ["real", "drawn"], columns=10, inches=5)
+rows = np.concatenate([[real[numbers == k][i] for k in range(10)] for i in range(5)])
+written = writer.generate(50, labels=np.arange(50) % 10, seed=0)
+frame = ((0, 0), (3, 3), (3, 3), (0, 0))  # digits reach the edges
+ak.plots.strip(
+    [np.pad(pictures, frame, constant_values=-1) for pictures in (rows, written)],
+    ["real", "drawn"],
+    columns=10,
+    inches=6,
+)
 
 # %% [markdown]
 # **Colour.** `DCGAN` also takes 32 and 64 pixels and three channels. Below are the 64-pixel emoji with

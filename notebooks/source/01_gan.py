@@ -499,8 +499,8 @@ mlp_gan, _, _ = train(lambda: ak.gan.MLPGAN((28, 28, 1), latent_dim=64), seed=0,
 plain, plain_distances = race(lambda: ak.gan.DCGAN((28, 28, 1), latent_dim=64))
 
 # %% [markdown]
-# The same sixteen noise vectors at four moments of the first DCGAN's training, from noise to shapes that
-# have sleeves and soles. What is missing yet is detail.
+# The same sixteen noise vectors at four moments of the first DCGAN's training: first noise, then outlines.
+# What is missing yet is detail.
 
 # %% tags=["nbval-ignore-output"]
 dcgan, _, progress = plain[0]
@@ -524,14 +524,14 @@ moving
 for name, model in (("MLP-GAN", mlp_gan), ("DCGAN", dcgan)):
     evaluate(name, model.generate(n_samples, seed=0))
 ak.plots.strip(
-    [model.generate(24, seed=0) for model in (mlp_gan, dcgan)],
+    [model.generate(36, seed=0) for model in (mlp_gan, dcgan)],
     [f"{name}: {scores[name].frechet:.1f}" for name in ("MLP-GAN", "DCGAN")],
     columns=6,
     inches=4.5,
 )
 
 # %% [markdown]
-# Two dozen samples of each, with their distance. Left: outlines, and noise in every pixel, because each
+# Three dozen samples of each, with their distance. Left: outlines, and noise in every pixel, because each
 # pixel has weights of its own. Right: smooth, because neighbours share theirs.
 
 # %% [markdown]
@@ -675,7 +675,7 @@ minutes = facts["training_minutes"]
 print(f"trained for {minutes:.0f} minutes by {facts['recipe']}")
 evaluate("checkpoint", checkpoint.generate(n_samples, seed=0))
 ak.plots.strip(
-    [model.generate(40, seed=1) for model in (conditional, checkpoint)],
+    [model.generate(90, seed=1) for model in (conditional, checkpoint)],
     [f"{name}: {scores[name].frechet:.2f}" for name in ("conditional DCGAN", "checkpoint")],
     columns=10,
     inches=6,
@@ -788,8 +788,8 @@ digits = ak.datasets.load("digits", batch_size=16, image_size=28, labels=True, s
 writer.fit(digits.repeat(), steps_per_epoch=pick(5, 600), verbose=0)
 
 real, numbers = ak.datasets.arrays("digits", "train", image_size=28)
-rows = np.concatenate([[real[numbers == k][i] for k in range(10)] for i in range(5)])
-written = writer.generate(50, labels=np.arange(50) % 10, seed=0)
+rows = np.concatenate([[real[numbers == k][i] for k in range(10)] for i in range(9)])
+written = writer.generate(90, labels=np.arange(90) % 10, seed=0)
 frame = ((0, 0), (3, 3), (3, 3), (0, 0))  # digits reach the edges
 ak.plots.strip(
     [np.pad(pictures, frame, constant_values=-1) for pictures in (rows, written)],

@@ -511,11 +511,11 @@ ak.plots.strip(
 )
 
 # %% [markdown]
-# And all of it as a film:
+# And nine of them as a film, from the first step to the last:
 
 # %% tags=["nbval-ignore-output"]
-film = ak.callbacks.SampleGrid(n=16)
-film.batches = [images[:16] for images in progress.batches]
+film = ak.callbacks.SampleGrid(n=9)
+film.batches = [images[:9] for images in progress.batches]
 with tempfile.TemporaryDirectory() as folder:
     moving = Image(data=film.gif(f"{folder}/film.gif").read_bytes(), format="gif")
 moving

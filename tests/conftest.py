@@ -1,9 +1,15 @@
+import os
 import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
 
+# That XLA compiles and agrees is tested, not how fast its code is: it spends most time on that.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 # Not through MPLBACKEND: the kernels of the chapters would inherit it and show no figure.
 matplotlib.use("Agg")
 

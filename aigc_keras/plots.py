@@ -227,26 +227,39 @@ def points(real, fakes, labels, limit=1.1):
 
 
 def latent_map(latents, labels, names):
-    """Latents (N, 2), coloured by their labels (N,), the name of each class at its median."""
-    with extra("plots"):
-        import matplotlib.pyplot as plt
+    """Latents (N, 2), coloured by their labels (N,), the name of each class at its median.
 
+    A name that would cover another one moves up. From the eighth class on, colours come again with
+    another marker.
+    """
     latents = _check_points("latents", latents)
     _check_lengths(latents=latents, labels=labels)
     _check_lengths(names=names)
     labels = check_labels(labels, len(latents), len(names))
     fig, axes = figure(size=(8.0, 7.0))
     axis = axes[0, 0]
-    colors = plt.get_cmap("tab10")
     for k, name in enumerate(names):
         mine = latents[labels == k]
         if len(mine) == 0:
             continue
-        axis.scatter(*mine.T, s=4, alpha=0.6, color=colors(k % 10))
-        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": colors(k % 10), "pad": 2}
+        color, marker = COLORS[k % len(COLORS)], "ox^s"[k // len(COLORS) % 4]
+        axis.scatter(*mine.T, s=4 if marker == "o" else 14, alpha=0.6, color=color, marker=marker)
+        box = {"facecolor": "white", "alpha": 0.8, "edgecolor": color, "pad": 2}
         axis.text(*np.median(mine, axis=0), name, ha="center", va="center", fontsize=12, bbox=box)
     axis.set(xlabel="latent 1", ylabel="latent 2", aspect="equal")
+    _move_apart(fig, axis)
     return fig
+
+
+def _move_apart(fig, axis):
+    """Move texts up, from the lowest one on, until none covers another."""
+    fig.draw_without_rendering()
+    step = 0.01 * np.ptp(axis.get_ylim())
+    placed = []
+    for text in sorted(axis.texts, key=lambda text: text.get_position()[1]):
+        while any(text.get_window_extent().padded(3).overlaps(other) for other in placed):
+            text.set_y(text.get_position()[1] + step)
+        placed.append(text.get_window_extent().padded(3))
 
 
 def bars(values, errors, labels, ylabel, title=None):

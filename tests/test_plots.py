@@ -67,6 +67,20 @@ def test_lists_are_as_good_as_arrays():
     assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
 
 
+def test_names_on_a_map_do_not_cover_each_other():
+    latents = np.random.default_rng(0).normal(size=(300, 2))  # ten classes with nearly one median
+    names = [f"class {k}" for k in range(10)]
+    axis = plots.latent_map(latents, np.arange(300) % 10, names).axes[0]
+    boxes = [text.get_window_extent() for text in axis.texts]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+    looks = {
+        (*points.get_facecolor()[0], len(points.get_paths()[0].vertices))
+        for points in axis.collections
+    }
+    assert len(looks) == 10
+
+
 def test_bars_named_by_numbers_stand_side_by_side():
     axis = plots.bars([2.0, 1.0], [0.1, 0.2], [64, 128], ylabel="distance").axes[0]
     places = [bar.get_x() + bar.get_width() / 2 for bar in axis.patches]

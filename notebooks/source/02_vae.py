@@ -234,17 +234,17 @@ assert abs(exact - elbo - lost) < 1e-3
 
 # %% [markdown]
 # A model whose $\log p(x)$ nobody knows has to draw samples. The dots are such estimates, each with the error
-# of 16 repetitions: they start at the ELBO and climb to the exact value.
+# of nine repetitions: they start at the ELBO and climb towards the exact value.
 
 # %%
-n_samples_each = (1, 2, 4, 8, 16, 32)
+n_samples_each = (1, 2, 4, 8, 16)
 estimates = np.array(
     [
         [linear.log_likelihood(pictures, n_samples=k, seed=seed).mean() for k in n_samples_each]
-        for seed in range(16)
+        for seed in range(9)
     ]
 )
-bounds, errors = estimates.mean(axis=0), estimates.std(axis=0) / 4
+bounds, errors = estimates.mean(axis=0), estimates.std(axis=0) / 3
 assert abs(bounds[0] - elbo) < 4 * errors[0] and elbo < bounds[-1] < exact + 0.01
 
 fig, axes = ak.plots.figure(size=(7.0, 3.4))
@@ -441,7 +441,9 @@ def without_picture(latents):
 means, _ = vae_2d.encode(test_images[:n_map])
 for name, latents in (("autoencoder", places), ("VAE", means)):
     print(f"{name}: {without_picture(latents):.0%} of what the prior draws is where no picture is")
-assert ak.profile.name() == "fast" or without_picture(means) < 0.5 < without_picture(places)
+assert ak.profile.name() == "fast" or (
+    without_picture(means) < 0.3 and without_picture(places) > 2 * without_picture(means)
+)
 ak.plots.latent_map(means, test_labels[:n_map], classes)
 
 # %% [markdown]
@@ -886,7 +888,7 @@ def published_networks(latent_dim):
     return {"encoder": encoder, "decoder": keras.Model(latents, outputs)}
 
 
-n_trial, n_long = pick(10, 125), pick(12, 500)
+n_trial, n_long, judged = pick(4, 125), pick(4, 500), test_images[: pick(100, 2000)]
 batches_of_128 = ak.datasets.load("fashion_mnist", f"train[:{n_train}]", batch_size=128, seed=0)
 trials = {
     "averaged over pixels": {"latent_dim": 16, "beta": 784.0},
@@ -902,9 +904,9 @@ for name, settings in trials.items():
     model = ak.vae.VAE((28, 28, 1), **networks, **settings)
     n_steps = n_long if networks else n_trial
     fit(model, batches_of_128, steps=n_steps)
-    result = model.evaluate(test_images[:2000], batch_size=500, verbose=0, return_dict=True)
+    result = model.evaluate(judged, batch_size=500, verbose=0, return_dict=True)
     trial[name] = result["negative_elbo"]
-    active[name] = model.active_units(test_images[:2000]).sum()
+    active[name] = model.active_units(judged).sum()
     panels.append(model.generate(16, seed=0))
     print(
         f"{name:21s} {n_steps} steps: -ELBO {trial[name]:.1f}, KL {result['kl_divergence']:5.2f} nats, "
@@ -1130,7 +1132,7 @@ print([layer.name for layer in vae_16d.layers], type(vae_16d.optimizer).__name__
 compared = {"autoencoder": autoencoder, "VAE": vae_2d}
 distances = {}
 for name, model in compared.items():
-    samples = model.generate(n_samples // 5, seed=0)
+    samples = model.generate(pick(500, 2000), seed=0)
     result = ak.metrics.evaluate_samples(samples, test_features, features)
     distances[name] = result.frechet
     print(f"{name:11s} {result}")

@@ -706,8 +706,15 @@ for k in range(10):
     others = np.bincount(read[(asked == k) & (read != k)], minlength=10)
     wrong = f"; else mostly {classes[others.argmax()]}" if others.any() else ""
     print(f"  {classes[k]:12s} {np.mean(read[asked == k] == k):4.0%}{wrong}")
+kept = {name: np.mean(read[asked == k] == k) for k, name in enumerate(classes)}
+assert ak.profile.name() == "fast" or kept["Sandal"] < 0.6 < 0.85 < kept["Trouser"]
 
 # %% [markdown]
+# It draws what it is asked for, as far as an outline can tell. Trousers are trousers. A shirt, a coat and a
+# pullover differ by a collar and a row of buttons, which blur takes away. And a sandal is thin straps, in another
+# place on each: their mean is the outline of a shoe, which the classifier then names. The recall next to zero has
+# the reason of section 6: blur. It is stronger here after fewer steps.
+#
 # ### Handwritten digits
 #
 # Text 003 (section 4.2) takes a VAE for handwritten digits (手写数字) as its example: an encoder of

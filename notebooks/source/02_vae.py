@@ -205,16 +205,18 @@ pictures = x.reshape(-1, 4, 4, 1).astype("float32")
 exact = exact_model.logpdf(x).mean()
 
 # %% [markdown]
-# Here each term of the ELBO has a closed form as well. For $q = \mathcal N(\mu, \mathrm{diag}(\sigma^2))$, the
-# decoder's noise $s$ and $W$'s rows $w_j$, the mean over $z$ of the squared error is the error at $\mu$ plus what
-# the width of $q$ adds:
+# Here each term of the ELBO has a closed form as well. For $q = \mathcal N(\mu,
+# \mathrm{diag}(\sigma^2))$, the decoder's noise $s$ and $W$'s rows $w_j$, the mean over $z$ of the
+# squared error is the error at $\mu$ plus what the width of $q$ adds:
 #
 # $$\mathbb E_q[\log p(x|z)] = -\frac{1}{2 s^2}\Big(\lVert x - W^\top \mu\rVert^2
 # + \sum_j \sigma_j^2 \lVert w_j\rVert^2\Big) - \frac{16}{2} \log 2\pi s^2$$
 #
-# So we can check the last line of the bound to the digit, without a sample: what the ELBO loses is the KL divergence
-# to the true posterior $\mathcal N(m, P)$,
-# $\tfrac12\big(\mathrm{tr}\,P^{-1}\mathrm{diag}(\sigma^2) + (m-\mu)^\top P^{-1} (m-\mu) - 2 + \log\det P - \sum_j \log\sigma_j^2\big)$.
+# So we can check the last line of the bound to the digit, without a sample: what the ELBO loses is the KL
+# divergence to the true posterior, which is $\mathcal N(m, P)$ here:
+#
+# $$\tfrac12\Big(\mathrm{tr}\big(P^{-1}\mathrm{diag}(\sigma^2)\big) + (m-\mu)^\top P^{-1} (m-\mu) - 2
+# + \log\det P - \sum_j \log\sigma_j^2\Big)$$
 
 # %%
 mean, log_variance = linear.encode(pictures)
@@ -264,7 +266,8 @@ fig
 # %% [markdown]
 # A **nat** (奈特) is a bit with the natural logarithm: 1 nat = 1.44 bits. All losses of this chapter are
 # nats *per picture*: summed over pixels and latent dimensions, averaged over pictures.
-# [Section 9](#9.-How-it-fails:-posterior-collapse) shows what happens to those who average over the pixels instead.
+# [Section 9](#9.-How-it-fails:-posterior-collapse) shows what happens to those who average over the
+# pixels instead.
 #
 # ### Two more ingredients
 #
@@ -281,9 +284,9 @@ ak.show(ak.vae.gaussian_kl)
 
 # %% [markdown]
 # And the gradient has to pass through a random draw. The **reparameterisation** (重参数化) moves the
-# randomness out of the way: $z = \mu + \sigma \varepsilon$ with $\varepsilon \sim \mathcal N(0, I)$.
-# Now $z$ is an ordinary function of $\mu$ and $\sigma$. (`self.noise(shape)` draws $\varepsilon$ from the model's own
-# random numbers.)
+# randomness out of the way: $z = \mu + \sigma \varepsilon$ with $\varepsilon \sim \mathcal N(0, I)$. Now
+# $z$ is an ordinary function of $\mu$ and $\sigma$. (`self.noise(shape)` draws $\varepsilon$ from the
+# model's own random numbers.)
 
 # %%
 ak.show(ak.vae.VAE.reparameterise)
@@ -306,10 +309,10 @@ print(
 # %% [markdown]
 # ## 2. How probable is a pixel?
 #
-# The decoder has to say how probable each pixel is. The **Bernoulli** likelihood (伯努利) reads a grey pixel,
-# moved to $w \in [0, 1]$, as the probability of white, and its log-likelihood is minus the cross-entropy (交叉熵)
-# with the decoder's probability $\mathrm{sigmoid}(l)$. The logits $l$ keep it exact where the sigmoid would round to 0
-# or 1:
+# The decoder has to say how probable each pixel is. The **Bernoulli** likelihood (伯努利) reads a grey
+# pixel, moved to $w \in [0, 1]$, as the probability of white, and its log-likelihood is minus the
+# cross-entropy (交叉熵) with the decoder's probability $\mathrm{sigmoid}(l)$. The logits $l$ keep it exact
+# where the sigmoid would round to 0 or 1:
 #
 # $$\log p(x|z) = \sum_{\text{pixels}} w \log \mathrm{sigmoid}(l) + (1 - w) \log\big(1 - \mathrm{sigmoid}(l)\big)
 # = \sum_{\text{pixels}} w\, l - \log(1 + e^l)$$
@@ -318,16 +321,17 @@ print(
 ak.show(ak.vae.bernoulli)
 
 # %% [markdown]
-# The **Gaussian** one (`likelihood="gaussian"`, as in section 1) gives a density, with a standard deviation that is
-# learned. Nats of the one cannot be compared with nats of the other. From here on this chapter uses the first.
+# The **Gaussian** one (`likelihood="gaussian"`, as in section 1) gives a density, with a standard
+# deviation that is learned. Nats of the one cannot be compared with nats of the other. From here on this
+# chapter uses the first.
 
 # %% [markdown]
 # ## 3. The model
 #
-# Drawn: the encoder gives a mean and a spread, noise chooses a $z$ between them, the decoder says how probable each
-# pixel is. Solid arrows are what is computed; dashed, who learns from what. The decoder hears only of the
-# reconstruction. The encoder hears of the KL divergence directly, and of the reconstruction through $z$: that is
-# what the reparameterisation is for.
+# Drawn: the encoder gives a mean and a spread, noise chooses a $z$ between them, the decoder says how
+# probable each pixel is. Solid arrows are what is computed; dashed, who learns from what. The decoder
+# hears only of the reconstruction. The encoder hears of the KL divergence directly, and of the
+# reconstruction through $z$: that is what the reparameterisation is for.
 
 # %%
 boxes = {
@@ -381,12 +385,12 @@ ak.show(ak.vae.VAE.objective)
 #   With $\beta = 1$ and $\lambda = 0$ it is the negative ELBO. `beta` weighs the KL divergence; 0 leaves the
 #   reconstruction alone: an autoencoder. $\lambda$ is `free_bits`, a cure that section 9 needs, as is the slow
 #   start of `warm_beta`. (`batch_mean` is the mean over the whole batch where several processors share it.)
-# - `descend` goes one step of the optimizer down the gradient that the tape has recorded: one loss that falls, for
-#   both networks at once. Compare that with chapter 01.
+# - `descend` goes one step of the optimizer down the gradient that the tape has recorded: one loss that
+#   falls, for both networks at once. Compare that with chapter 01.
 # - `track_terms` adds the terms to the running means that `fit` prints.
 #
-# The networks are small: two strided convolutions down, dense layers, and back. Here the decoder's lines, then both as
-# tables: what each layer gives, and how many weights it has.
+# The networks are small: two strided convolutions down, dense layers, and back. Here the decoder's lines,
+# then both as tables: what each layer gives, and how many weights it has.
 
 # %%
 ak.show(ak.vae.conv_decoder)
@@ -401,7 +405,8 @@ ak.plots.shapes(vae_2d.decoder)
 # %% [markdown]
 # ## 4. Training: a picture is two numbers
 #
-# Two dimensions again, now with the prior. The strip shows the same sixteen draws from the prior during training.
+# Two dimensions again, now with the prior. The strip shows the same sixteen draws from the prior during
+# training.
 
 # %% tags=["nbval-ignore-output"]
 steps = pick(32, 1600)
@@ -419,16 +424,16 @@ assert ak.profile.name() == "fast" or history.history["kl_divergence"][-1] > 3
 fig
 
 # %% [markdown]
-# The left curve is the reconstruction: it falls. The right one is the KL divergence. It falls while the encoder tidies
-# up its first guesses, and then it stays: the model pays some nats to say which picture it means and saves
-# more than that on drawing it. A VAE whose KL goes to zero has learned nothing about single pictures
-# ([section 9](#9.-How-it-fails:-posterior-collapse)).
+# The left curve is the reconstruction: it falls. The right one is the KL divergence. It falls while the
+# encoder tidies up its first guesses, and then it stays: the model pays some nats to say which picture it
+# means and saves more than that on drawing it. A VAE whose KL goes to zero has learned nothing about
+# single pictures ([section 9](#9.-How-it-fails:-posterior-collapse)).
 #
 # ### The map
 #
-# Encode the test pictures and put a dot where each one lands: section 1's map once more. Now it is round, as large as the
-# prior, and the dots leave little of it empty. To compare the two, cut the plane into 20 x 20 cells that the prior hits
-# equally often.
+# Encode the test pictures and put a dot where each one lands: section 1's map once more. Now it is round,
+# as large as the prior, and the dots leave little of it empty. To compare the two, cut the plane into 20
+# x 20 cells that the prior hits equally often.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -488,8 +493,8 @@ ak.plots.grid(
 # %% [markdown]
 # ## 5. The number, and sixteen dimensions
 #
-# Two numbers say "a shoe, rather high". They cannot say which one. With 16 dimensions: in each column below a test
-# picture, and under it what three models make of it.
+# Two numbers say "a shoe, rather high". They cannot say which one. With 16 dimensions: in each column
+# below a test picture, and under it what three models make of it.
 
 # %% tags=["nbval-ignore-output"]
 vae_16d = ak.vae.VAE((28, 28, 1), latent_dim=16)
@@ -626,15 +631,15 @@ evaluate("reconstructions", checkpoints[16].reconstruct(test_images))
 assert ak.profile.name() == "fast" or scores["reconstructions"].recall < 0.5
 
 # %% [markdown]
-# The last line is no model of new pictures: it scores *reconstructions* of the very test pictures, so no garment
-# is missing and none is too many. That it has a distance at all is blur. The samples are further away: blur, and latents
-# that the prior draws and no picture uses. (How much is which? Fréchet distances do not add, so their
-# difference is not the share of anything.)
+# The last line is no model of new pictures: it scores *reconstructions* of the very test pictures, so no
+# garment is missing and none is too many. That it has a distance at all is blur. The samples are further
+# away: blur, and latents that the prior draws and no picture uses. (How much is which? Fréchet distances
+# do not add, so their difference is not the share of anything.)
 #
-# And look at its recall. Recall is the share of test pictures that lie close to a generated one, "close" being the
-# distance from one generated picture to its third nearest neighbour. Blurred pictures resemble each other: they lie
-# close together, and a picture with all its folds lies outside. So a low recall need not mean that kinds of
-# garments are missing. Here it means blur.
+# And look at its recall. Recall is the share of test pictures that lie close to a generated one, "close"
+# being the distance from one generated picture to its third nearest neighbour. Blurred pictures resemble
+# each other: they lie close together, and a picture with all its folds lies outside. So a low recall need
+# not mean that kinds of garments are missing. Here it means blur.
 
 # %% [markdown]
 # ## 7. Play
@@ -710,18 +715,20 @@ kept = {name: np.mean(read[asked == k] == k) for k, name in enumerate(classes)}
 assert ak.profile.name() == "fast" or kept["Sandal"] < 0.6 < 0.85 < kept["Trouser"]
 
 # %% [markdown]
-# It draws what it is asked for, as far as an outline can tell. Trousers are trousers. A shirt, a coat and a
-# pullover differ by a collar and a row of buttons, which blur takes away. And a sandal is thin straps, in another
-# place on each: their mean is the outline of a shoe, which the classifier then names. The recall next to zero has
-# the reason of section 6: blur. It is stronger here after fewer steps.
+# It draws what it is asked for, as far as an outline can tell. Trousers are trousers. A shirt, a coat and
+# a pullover differ by a collar and a row of buttons, which blur takes away. And a sandal is thin straps,
+# in another place on each: their mean is the outline of a shoe, which the classifier then names. The
+# recall next to zero has the reason of section 6: blur. And these latents say less than those of
+# section 5: compare the KL divergences at the end of the two trainings.
 #
 # ### Handwritten digits
 #
-# Text 003 (section 4.2) takes a VAE for handwritten digits (手写数字) as its example: an encoder of
-# strided convolutions to mean and variance, the reparameterisation, a decoder of transposed convolutions, the
-# cross-entropy of the pixels. That is the model above, `vae.VAE`; only the data change. There are 1,500 digits to
-# learn from, of 8 x 8 pixels each, enlarged. On the left digits that the model has not seen, in the middle the
-# same ones rebuilt from 16 latents, on the right new ones: many are digits, some stand between two.
+# Text 003 (section 4.2) takes a VAE for handwritten digits (手写数字) as its example: an encoder of strided
+# convolutions to mean and variance, the reparameterisation, a decoder of transposed convolutions, the
+# cross-entropy of the pixels. That is the model above, `vae.VAE`; only the data change. There are 1,500
+# digits to learn from, of 8 x 8 pixels each, enlarged. On the left digits that the model has not seen, in
+# the middle the same ones rebuilt from 16 latents, on the right new ones: many are digits, some stand
+# between two.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -746,9 +753,9 @@ ak.plots.strip([framed(images) for images in columns.values()], list(columns), c
 # %% [markdown]
 # ## 8. Beta: how much a picture may say
 #
-# The weight $\beta$ (Higgins et al. 2017) is a price. At 0 the latents may say as much as they like; the higher
-# it is, the more a nat of them must save on the reconstruction. This is a trade, so draw it as one: each point is
-# a model, and no point is better in both.
+# The weight $\beta$ (Higgins et al. 2017) is a price. At 0 the latents may say as much as they like; the
+# higher it is, the more a nat of them must save on the reconstruction. This is a trade, so draw it as
+# one: each point is a model, and no point is better in both.
 
 # %% tags=["nbval-ignore-output"]
 betas = pick((0.3, 3), (0.1, 0.5, 1, 4, 15))
@@ -784,11 +791,12 @@ fig
 #
 # The KL divergence is what it costs to tell somebody who has the decoder which $z$ was drawn (rate, 码率):
 # divide by 784 pixels and $\log 2$, and it is **bits per pixel**. So a VAE is an image compressor (图像压缩),
-# and it has competitors. PNG keeps every pixel as it is; JPEG, like the VAE, may be wrong, and its error is
-# measured by the peak signal-to-noise ratio (PSNR, 峰值信噪比): $10 \log_{10}(2^2 / \text{mean squared error})$ for
-# pixels in $[-1, 1]$. To be fair to both, a thousand pictures go into one file, so that headers do not count. To
-# be fair to JPEG and PNG, too: theirs are real files. The VAE's bits are what a perfect coder would reach, and the
-# decoder, which both sides must have, is not counted.
+# and it has competitors. PNG keeps every pixel as it is; JPEG, like the VAE, may be wrong, and its error
+# is measured by the peak signal-to-noise ratio (PSNR, 峰值信噪比):
+# $10 \log_{10}(2^2 / \text{mean squared error})$ for pixels in $[-1, 1]$. To be fair to both, a thousand
+# pictures go into one file, so that headers do not count. To be fair to JPEG and PNG, too: theirs are
+# real files. The VAE's bits are what a perfect coder would reach, and the decoder, which both sides must
+# have, is not counted.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -841,13 +849,15 @@ print(
 print(f"the VAE with beta = 1 {at_one[0]:.3f} bits per pixel at {at_one[1]:.1f} dB;")
 print(f"the checkpoint, beta = 1 as well, {longer[0]:.3f} at {longer[1]:.1f} dB")
 assert longer[1] > max(quality for _, quality in vae) + 0.5
+assert ak.profile.name() == "fast" or longer[0] < max(bits for bits, _ in vae)
 fig
 
 # %% [markdown]
-# It is far below PNG because it knows only clothes and is allowed to be wrong. To the right its curve flattens where
-# JPEG's goes on: more bits buy little there. One would blame the 16 numbers, and be wrong. The checkpoint has 16 as
-# well, and lies above the whole curve for fewer bits than its right end: what those points lack is training (and
-# width). A smaller $\beta$ allows the latents to say more; it does not teach the decoder to listen.
+# It is far below PNG because it knows only clothes and is allowed to be wrong. To the right its curve
+# flattens where JPEG's goes on: more bits buy little there. One would blame the 16 numbers, and be wrong.
+# The checkpoint has 16 as well, and lies above the whole curve for fewer bits than its right end: what
+# those points lack is training (and width). A smaller $\beta$ allows the latents to say more; it does not
+# teach the decoder to listen.
 
 # %% [markdown]
 # ## 9. How it fails: posterior collapse
@@ -860,29 +870,29 @@ fig
 # divergence over the latents. The KL then weighs 784 times too much: it is $\beta = 784$ under another
 # name.
 #
-# **A bad start.** The objective is right, but the first steps are rough: the reconstruction is still bad, the
-# KL is large, and closing down the encoder is the quickest way to save. The network of Keras' published
-# example starts with random variances and squeezes everything through 16 ReLU units. With 2 latents it
-# learns, with 16 it is luck ([section 5](#5.-The-number,-and-sixteen-dimensions) lists three seeds of each), and with
-# 256 this seed collapses.
+# **A bad start.** The objective is right, but the first steps are rough: the reconstruction is still bad,
+# the KL is large, and closing down the encoder is the quickest way to save. The network of Keras'
+# published example starts with random variances and squeezes everything through 16 ReLU units. With 2
+# latents it learns, with 16 it is luck ([section 5](#5.-The-number,-and-sixteen-dimensions) lists three
+# seeds of each), and with 256 this seed collapses.
 #
 # - The **symptom**: all samples look alike, and so do all reconstructions.
 # - The **detector**: KL near zero, no **active units** (活跃单元): latents whose mean changes from picture to
 #   picture. And the negative ELBO is about that of section 5's one mean picture.
-# - The **cure** for the wrong sum is the right one. For the bad start there are two. Let the KL's weight grow from
-#   zero, so that the decoder learns first (`warmup_steps`, 预热); in step $t$ of $T$ it is
+# - The **cure** for the wrong sum is the right one. For the bad start there are two. Let the KL's weight
+#   grow from zero, so that the decoder learns first (`warmup_steps`, 预热); in step $t$ of $T$ it is
 #   $\beta_t = \beta \min(1, t / T)$. Or give every latent some nats for nothing (`free_bits`, 自由比特): the
-#   $\lambda$ of section 3. Below $\lambda$ the maximum is constant, so nothing pushes a latent further down.
-#   Our own networks start with posteriors of variance 1 and have 256 units.
+#   $\lambda$ of section 3. Below $\lambda$ the maximum is constant, so nothing pushes a latent further
+#   down. Our own networks start with posteriors of variance 1 and have 256 units.
 
 # %%
 ak.show(ak.vae.VAE.warm_beta)
 
 # %% [markdown]
-# A cure must be judged after it has ended: warm-up takes the first quarter of the training, and the evaluation always has
-# the full weight. Free bits make the detector useless, since they *give* every latent some nats: the line below
-# says how many. So do not count active latents there; ask whether the negative ELBO, which charges for every
-# nat, is better than that of a mean picture.
+# A cure must be judged after it has ended: warm-up takes the first quarter of the training, and the
+# evaluation always has the full weight. Free bits make the detector useless, since they *give* every
+# latent some nats: the line below says how many. So do not count active latents there; ask whether the
+# negative ELBO, which charges for every nat, is better than that of a mean picture.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -935,15 +945,16 @@ if ak.profile.name() != "fast":
 ak.plots.strip(panels, list(trials), columns=4)
 
 # %% [markdown]
-# Each panel has sixteen samples. The two collapsed models draw one and the same grey picture sixteen times; the others
-# draw different ones. How good they are does not count here: none was trained for long.
+# Each panel has sixteen samples. The two collapsed models draw one and the same grey picture sixteen
+# times; the others draw different ones. How good they are does not count here: none was trained for long.
 
 # %% [markdown]
 # ## 10. Taking noise away
 #
-# Text 001 names autoencoders as the tool "to remove noise". That is a training of its own, and a simple one: the
-# **denoising autoencoder** (去噪自编码器, Vincent et al. 2008) gets a noisy picture
-# $\tilde x = x + \sigma \varepsilon$ (`corrupt`) and shall give the clean one. No prior, no KL divergence: the loss is
+# Text 001 (section 2.1) has autoencoders "to remove noise and to reconstruct samples" (去除噪声和重构样本). That
+# is a training of its own, and a simple one: the **denoising autoencoder** (去噪自编码器, Vincent et al. 2008)
+# gets a noisy picture $\tilde x = x +
+# \sigma \varepsilon$ (`corrupt`) and shall give the clean one. No prior, no KL divergence: the loss is
 # the mean squared error, $\lVert x - f(\tilde x) \rVert^2$ per pixel.
 
 # %%
@@ -974,15 +985,16 @@ ak.plots.grid(
 # %% [markdown]
 # From top to bottom: noisy, blurred, denoised, clean.
 #
-# Why does this belong to a course on generation? The best possible denoiser of squared error gives the mean of all
-# clean pictures that could have led to the noisy one, and that is (Tweedie's formula; Miyasawa 1961)
+# Why does this belong to a course on generation? The best possible denoiser of squared error gives the
+# mean of all clean pictures that could have led to the noisy one, and that is (Tweedie's formula;
+# Miyasawa 1961)
 #
 # $$\mathbb E[x \mid \tilde x] = \tilde x + \sigma^2\, \nabla_{\tilde x} \log p_\sigma(\tilde x)$$
 #
-# where $p_\sigma$ is the density of the *noisy* pictures, not of the clean ones: only for little noise are the two about
-# the same (Alain and Bengio 2014 prove that limit). What the denoiser adds points to where noisy pictures are more
-# probable. Check it where both sides are known: data that are $-1$ or $1$, whose noisy density is two bells
-# and whose best denoiser is $\tanh(\tilde x / \sigma^2)$.
+# where $p_\sigma$ is the density of the *noisy* pictures, not of the clean ones: only for little noise
+# are the two about the same (Alain and Bengio 2014 prove that limit). What the denoiser adds points to
+# where noisy pictures are more probable. Check it where both sides are known: data that are $-1$ or $1$,
+# whose noisy density is two bells and whose best denoiser is $\tanh(\tilde x / \sigma^2)$.
 
 # %%
 sigma = 0.5
@@ -995,8 +1007,9 @@ for i in (2000, 2200, 2500, 3500):
     print(f"noisy {noisy_x[i]:.1f}: mean of the clean ones {tweedie[i]:.3f}")
 
 # %% [markdown]
-# Follow that direction from pure noise in many small steps, with less noise at each, and a picture appears. That is a
-# diffusion model ([chapter 04](04_diffusion.ipynb)). One big step is not enough; it gives the mean of everything:
+# Follow that direction from pure noise in many small steps, with less noise at each, and a picture
+# appears. That is a diffusion model ([chapter 04](04_diffusion.ipynb)). One big step is not enough; it
+# gives the mean of everything:
 
 # %% tags=["nbval-ignore-output"]
 noise = denoiser.noise_std * np.random.default_rng(0).normal(size=(12, 28, 28, 1))
@@ -1005,12 +1018,12 @@ ak.plots.grid(denoiser.denoise(noise), columns=12)
 # %% [markdown]
 # ## 11. VAE or GAN: which is hard to train?
 #
-# The texts disagree with each other and with themselves: text 004 (section 3.3) calls the VAE "hard to train"
-# (训练困难) and the GAN "relatively simple" (训练相对简单) in one cell of its table and "unstable" (训练不稳定) in the
-# next. That is a question one can measure.
-# `make bench BENCH_ARGS="--race 60"` trains both for the same time, our VAE with 16 latents and our DCGAN,
-# both with their default settings and without labels, from several seeds; then with ten times and a tenth of the
-# learning rate. Each dot below is a run: left its distance (lower is better), then precision and recall (higher is better).
+# The texts disagree with each other and with themselves: text 004 (section 3.3) calls the VAE "hard to
+# train" (训练困难) and the GAN "relatively simple" (训练相对简单) in one cell of its table and "unstable" (训练不稳定)
+# in the next. That is a question one can measure. `make bench BENCH_ARGS="--race 60"` trains both for the
+# same time, our VAE with 16 latents and our DCGAN, both with their default settings and without labels,
+# from several seeds; then with ten times and a tenth of the learning rate. Each dot below is a run: left
+# its distance (lower is better), then precision and recall (higher is better).
 
 # %%
 titles = {"frechet": "Fréchet distance", "precision": "precision", "recall": "recall"}
@@ -1053,16 +1066,18 @@ fig
 # What they say:
 #
 # - With its default settings the **VAE** is the steadier one: its distances lie close together, those of
-#   the GAN lie apart. On average it is also a little ahead after so short a time, but in the distance only: in precision
-#   and recall every run of the GAN is better than every run of the VAE.
-# - With time the **GAN** goes further. The table of [section 6](#6.-New-pictures,-and-chapter-01's-distance) has both after
-#   the same time, though that GAN also has labels, which helps. The blur stays.
+#   the GAN lie apart. On average it is also a little ahead after so short a time, but in the distance
+#   only: in precision and recall every run of the GAN is better than every run of the VAE.
+# - With time the **GAN** goes further. The table of
+#   [section 6](#6.-New-pictures,-and-chapter-01's-distance) has both after about the same time, though
+#   that GAN also has labels, which helps. The blur stays.
 # - With ten times the learning rate it was the *VAE* that failed: one of its runs collapsed as in
 #   [section 9](#9.-How-it-fails:-posterior-collapse), while all runs of the GAN went well.
 #
-# So neither is "hard to train" as such. A VAE has one known way to fail, a number that shows it and two cures. A GAN
-# has several, and the losses of its two players tell of their game, not of the pictures;
-# [chapter 01](01_gan.ipynb) shows them, and the one exception, the Wasserstein critic, whose loss estimates a distance.
+# So neither is "hard to train" as such. A VAE has one known way to fail, a number that shows it and two
+# cures. A GAN has several, and the losses of its two players tell of their game, not of the pictures;
+# [chapter 01](01_gan.ipynb) shows them, and the one exception, the Wasserstein critic, whose loss
+# estimates a distance.
 
 # %% [markdown]
 # ## 12. Corrections to the text
@@ -1070,17 +1085,18 @@ fig
 # Each one: what the text says, what is right, and where a line can show it, the line.
 #
 # **1. "The encoder compresses the input to a point"** (text 003, section 2.2.1: "编码器将输入数据压缩为潜在空间中的一个点").
-# That is an autoencoder. A VAE's encoder gives a distribution, and its width is what makes the space between the
-# points usable (the same text has it right in section 4.2). The average standard deviation of the 16 latents, where
-# a point would have 0 and the prior has 1:
+# That is an autoencoder. A VAE's encoder gives a distribution, and its width is what makes the space
+# between the points usable (the same text has it right in section 4.2). The average standard deviation of
+# the 16 latents, where a point would have 0 and the prior has 1:
 
 # %% tags=["nbval-ignore-output"]
 _, log_variance = vae_16d.encode(test_images)
 print(" ".join(f"{std:.2f}" for std in np.sort(np.exp(0.5 * log_variance).mean(axis=0))))
 
 # %% [markdown]
-# **2. The formula with $\beta$ "is the evidence lower bound"** (text 003, section 2.2.1: "上式是VAE的证据下界"). For
-# $\beta \ge 1$ it is a bound, for $\beta < 1$ it need not be. On section 1's model, where everything is known exactly:
+# **2. The formula with $\beta$ "is the evidence lower bound"** (text 003, section 2.2.1: "上式是VAE的证据下界").
+# For $\beta \ge 1$ it is a bound, for $\beta < 1$ it need not be. On section 1's model, where everything
+# is known exactly:
 
 # %%
 for beta in (0.0, 0.5, 1.0, 2.0):
@@ -1088,9 +1104,10 @@ for beta in (0.0, 0.5, 1.0, 2.0):
     print(f"beta {beta}: {value:6.2f} {'<=' if value <= exact else '> '} log p(x) = {exact:.2f}")
 
 # %% [markdown]
-# **3. "We maximise the reconstruction term and minimise the KL term at the same time"** (text 003, section 4.2:
-# "同时最大化重建项和最小化KL散度项"). What is maximised is their difference. They pull against each other: section 8's curve has no point that is best in both. Where the KL is least, at
-# zero, is the collapse of section 9.
+# **3. "We maximise the reconstruction term and minimise the KL term at the same time"** (text 003,
+# section 4.2: "同时最大化重建项和最小化KL散度项"). What is maximised is their difference. They pull against each other:
+# section 8's curve has no point that is best in both. Where the KL is least, at zero, is the collapse of
+# section 9.
 
 # %% tags=["nbval-ignore-output"]
 for beta in (betas[0], betas[-1]):
@@ -1100,9 +1117,9 @@ for beta in (betas[0], betas[-1]):
     )
 
 # %% [markdown]
-# **4. "We maximise the following loss", with "the pixelwise cross-entropy as the reconstruction term"** (text
-# 003, section 4.2: "我们最大化如下损失函数 ... 像素wise的交叉熵损失"). The term is *minus* the cross-entropy. Maximise what is printed, and the best picture is the
-# one that is certainly wrong:
+# **4. "We maximise the following loss", with "the pixelwise cross-entropy as the reconstruction term"**
+# (text 003, section 4.2: "我们最大化如下损失函数 ... 像素wise的交叉熵损失"). The term is *minus* the cross-entropy. Maximise
+# what is printed, and the best picture is the one that is certainly wrong:
 
 # %%
 true_pixel = 1.0
@@ -1111,36 +1128,38 @@ for guess in (0.01, 0.5, 0.99):
     print(f"a white pixel, taken for white with {guess:.2f}: cross-entropy {cross_entropy:.2f}")
 
 # %% [markdown]
-# **5. "VAE training minimises reconstruction error and KL divergence"** (text 004, section 3.2.1: "最小化重构误差和KL散度"),
-# without a word on how each is added up. That word decides: section 9's first two panels have the same network, data,
-# seed and steps.
+# **5. "VAE training minimises reconstruction error and KL divergence"** (text 004, section 3.2.1:
+# "最小化重构误差和KL散度"), without a word on how each is added up. That word decides: section 9's first two panels
+# have the same network, data, seed and steps.
 
 # %% tags=["nbval-ignore-output"]
 print(f"averaged: {active['averaged over pixels']} active latents; summed: {active['summed']}")
 
 # %% [markdown]
-# **6. "The VAE maximises the likelihood of the data and minimises the reconstruction error"** (text 000, section
-# 2.1: "最大化数据似然和最小化重构误差"). It maximises a *bound* of the likelihood, and the reconstruction is one half of
-# that bound, no second goal. What the bound leaves out is not constant, so a better bound is not always a better
-# likelihood:
+# **6. "The VAE maximises the likelihood of the data and minimises the reconstruction error"** (text 000,
+# section 2.1: "最大化数据似然和最小化重构误差"). It maximises a *bound* of the likelihood, and the reconstruction is one
+# half of that bound, no second goal. What the bound leaves out is not constant, so a better bound is not
+# always a better likelihood:
 
 # %% tags=["nbval-ignore-output"]
 for name in ("2-D", "16-D"):
     print(f"{name}: at least {gap[name]:.1f} nats between the ELBO and log p(x)")
 
 # %% [markdown]
-# **7. "Models such as GAN and VAE" whose core is "the game of a generator against a discriminator"** (text 000,
-# section 3.1: "如GANs、VAE等 ... 通过生成模型与判别模型之间的对抗训练"). A VAE has no discriminator and no opponent: two networks, one loss, one optimizer.
+# **7. "Models such as GANs and VAE", by "adversarial training of a generative against a discriminative
+# model"** (text 000, section 3.1: "如GANs、VAE等 ... 通过生成模型与判别模型之间的对抗训练"). A VAE has no discriminator and no
+# opponent: two networks, one loss, one optimizer.
 
 # %%
 print([layer.name for layer in vae_16d.layers], type(vae_16d.optimizer).__name__)
 
 # %% [markdown]
-# **8. The autoencoder among the generative models** (text 001, section 2.1: "自编码器：通过压缩和解码两个过程，学习数据的编码和解码关系，用于生成式任务中去除噪声和重构样本",
-# used "in generative tasks to remove noise and to reconstruct samples"; section 1.1 lists it beside GAN and diffusion).
-# It does reconstruct, and trained for it ([section 10](#10.-Taking-noise-away)) it removes noise. It does not generate:
-# it has no distribution to draw from. Section 1's autoencoder and section 4's VAE have the same networks and both are
-# asked for $z \sim \mathcal N(0, I)$:
+# **8. The autoencoder among the generative models** (text 001, section 2.1:
+# "自编码器：通过压缩和解码两个过程，学习数据的编码和解码关系，用于生成式任务中去除噪声和重构样本", used "in generative tasks to remove noise and to
+# reconstruct samples"; section 1.1 lists it beside GAN and diffusion). It does reconstruct, and trained
+# for it ([section 10](#10.-Taking-noise-away)) it removes noise. It does not generate: it has no
+# distribution to draw from. Section 1's autoencoder and section 4's VAE have the same networks and both
+# are asked for $z \sim \mathcal N(0, I)$:
 
 # %% tags=["nbval-ignore-output"]
 compared = {"autoencoder": autoencoder, "VAE": vae_2d}
@@ -1159,8 +1178,8 @@ ak.plots.strip(
 )
 
 # %% [markdown]
-# **9. The code of text 004** (section 5.2.1) consists of a class and a function whose bodies are the comment "code
-# omitted" (省略代码). It is not even Python:
+# **9. The code of text 004** (section 5.2.1) consists of a class and a function whose bodies are the
+# comment "code omitted" (省略代码). It is not even Python:
 
 # %%
 printed = "class VAE(nn.Module):\n    # 省略代码...\n\ndef train_vae(model, optimizer):\n    # 省略代码...\n"
@@ -1175,54 +1194,62 @@ except IndentationError as error:
 # **11. "Samples of limited quality"** (text 004, section 3.3: "生成的样本质量有限"). True, and section 6 says of which
 # kind: blur, and latents that no picture uses.
 #
-# **12. Charts without their subject.** Text 000, section 2.2.1, "the relation of GANs and VAE" (GANs和VAE的关系), draws a
-# generator and a discriminator and no VAE. Text 001, section 2.2.3, "the relation of GAN and autoencoder"
-# (GAN与自编码器的关系), has no autoencoder. What relates them: both turn $z \sim \mathcal N(0, I)$ into a picture by a
-# decoder. The VAE learns it from a bound and has an encoder; the GAN learns it from an opponent and has none.
+# **12. Charts without their subject.** Text 000, section 2.2.1, "the relation of GANs and VAE"
+# (GANs和VAE的关系), draws a generator and a discriminator and no VAE. Text 001, section 2.2.3, "the relation
+# of GAN and autoencoder" (GAN与自编码器的关系), has no autoencoder. What relates them: both turn
+# $z \sim \mathcal N(0, I)$ into a picture by a decoder. The VAE learns it from a bound and has an
+# encoder; the GAN learns it from an opponent and has none.
 #
-# **13. "A chart shows how a VAE generates pictures, text and sound"** (text 000, section 2.2.3: "VAE和跨媒体生成"). One
-# VAE models the data that its likelihood describes; pixels in this chapter. Nothing in a VAE turns one medium into
-# another unless it is trained on both.
+# **13. "Data of different modalities are generated by a VAE"** (text 000, section 2.2.3:
+# "通过VAE生成不同模态的数据"). One VAE models the data that its likelihood describes; pixels in this chapter.
+# Nothing in a VAE turns one medium into another unless it is trained on both.
 #
-# **14. The result of the VAE** (text 004, section 5.4) is a link to a picture on a server elsewhere. The GAN's picture
-# beside it has the same address as the "map of core concepts" (核心概念联系) of section 2.2 of that text:
-# `i.imgur.com/7Z8jZ8M.png`. One of the two is not what it is called. We could not look, so we do not say which.
-# (What a result looks like when it can be checked: sections 4 and 6.)
+# **14. The result of the VAE** (text 004, section 5.4) is a link to a picture on a server elsewhere. The
+# GAN's picture beside it has the same address as the "map of core concepts" (核心概念联系) of section 2.2 of
+# that text: `i.imgur.com/7Z8jZ8M.png`. One of the two is not what it is called. We could not look, so we
+# do not say which. (What a result looks like when it can be checked: sections 4 and 6.)
 #
-# **15. "GAN is widely used, as in DeepFakes"** (text 004, sections 3.4 and 6.1: "GAN广泛应用于图像生成，如DeepArt、DeepFakes等").
-# The face swaps that gave DeepFakes the name were made by autoencoders: one encoder for both faces and a
-# decoder for each. (That is the common account of that program; we did not run it.)
+# **15. "GANs are widely used to generate pictures, as in DeepArt, DeepFakes"** (text 004, sections 3.4
+# and 6.1: "GAN广泛应用于图像生成，如DeepArt、DeepFakes等"). The face swaps that gave DeepFakes the name were made by
+# autoencoders: one encoder for both faces and a decoder for each. (That is the common account of that
+# program; we did not run it.)
 
 # %% [markdown]
 # ## 13. What to try
 #
-# - `likelihood="gaussian"`: what standard deviation does it learn (`model.log_scale`)? Are the pictures sharper?
+# - `likelihood="gaussian"`: what standard deviation does it learn (`model.log_scale`)? Are the pictures
+#   sharper?
 # - Draw from a mixture of Gaussians fitted to `encode(train_images)` instead of the prior
 #   (`sklearn.mixture.GaussianMixture`). How much of the distance goes away?
 # - Add a pullover's sleeves to a dress, or the heel of an ankle boot to a sandal.
-# - Train on pictures of your own: `ak.datasets.load("my/folder", image_size=64)` with `ak.vae.VAE((64, 64, 3))`.
+# - Train on pictures of your own: `ak.datasets.load("my/folder", image_size=64)` with `ak.vae.VAE((64,
+#   64, 3))`.
 #
 # **Exercise.** The Bernoulli likelihood is a density only for black and white. The *continuous Bernoulli*
-# (Loaiza-Ganem and Cunningham 2019) adds the constant that grey pixels need. Write a subclass of `ak.vae.VAE` whose
-# `reconstruction_log_likelihood` has it, and check with a numerical integral that the density of one pixel is 1 in
-# total.
+# (Loaiza-Ganem and Cunningham 2019) adds the constant that grey pixels need. Write a subclass of
+# `ak.vae.VAE` whose `reconstruction_log_likelihood` has it, and check with a numerical integral that the
+# density of one pixel is 1 in total.
 #
 # **Problem set.** Five graded tasks on this chapter: [problem set 02](exercises/mine/problems_02_vae.ipynb).
 # The link opens your own copy, which `make lab` made; `make check EX=02` tells you how far you are.
 #
 # **Papers**
 #
-# - Kingma and Welling 2014, *Auto-encoding variational Bayes*, [arXiv:1312.6114](https://arxiv.org/abs/1312.6114)
+# - Kingma and Welling 2014, *Auto-encoding variational Bayes*,
+#   [arXiv:1312.6114](https://arxiv.org/abs/1312.6114)
 # - Burda et al. 2016, *Importance weighted autoencoders*, [arXiv:1509.00519](https://arxiv.org/abs/1509.00519)
-# - Higgins et al. 2017, *beta-VAE*, ICLR; Bowman et al. 2016, *Generating sentences from a continuous space*,
-#   [arXiv:1511.06349](https://arxiv.org/abs/1511.06349) (warm-up); Kingma et al. 2016, *Improving variational inference
-#   with inverse autoregressive flow*, [arXiv:1606.04934](https://arxiv.org/abs/1606.04934) (free bits)
-# - Sohn et al. 2015, *Learning structured output representation using deep conditional generative models*, NeurIPS
-# - Vincent et al. 2008, *Extracting and composing robust features with denoising autoencoders*, ICML; Alain and
-#   Bengio 2014, *What regularized auto-encoders learn from the data-generating distribution*,
-#   [arXiv:1211.4246](https://arxiv.org/abs/1211.4246); Miyasawa 1961, *An empirical Bayes estimator of the mean of a
-#   normal population*; Efron 2011, *Tweedie's formula and selection bias*
-# - Loaiza-Ganem and Cunningham 2019, *The continuous Bernoulli*, [arXiv:1907.06845](https://arxiv.org/abs/1907.06845)
+# - Higgins et al. 2017, *beta-VAE*, ICLR; Bowman et al. 2016, *Generating sentences from a continuous
+#   space*, [arXiv:1511.06349](https://arxiv.org/abs/1511.06349) (warm-up); Kingma et al. 2016, *Improving
+#   variational inference with inverse autoregressive flow*,
+#   [arXiv:1606.04934](https://arxiv.org/abs/1606.04934) (free bits)
+# - Sohn et al. 2015, *Learning structured output representation using deep conditional generative
+#   models*, NeurIPS
+# - Vincent et al. 2008, *Extracting and composing robust features with denoising autoencoders*, ICML;
+#   Alain and Bengio 2014, *What regularized auto-encoders learn from the data-generating distribution*,
+#   [arXiv:1211.4246](https://arxiv.org/abs/1211.4246); Miyasawa 1961, *An empirical Bayes estimator of
+#   the mean of a normal population*; Efron 2011, *Tweedie's formula and selection bias*
+# - Loaiza-Ganem and Cunningham 2019, *The continuous Bernoulli*,
+#   [arXiv:1907.06845](https://arxiv.org/abs/1907.06845)
 #
 # [← 01 Generative adversarial networks](01_gan.ipynb) · [03 Style transfer →](03_style_transfer.ipynb)
 

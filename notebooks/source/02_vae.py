@@ -205,8 +205,8 @@ pictures = x.reshape(-1, 4, 4, 1).astype("float32")
 exact = exact_model.logpdf(x).mean()
 
 # %% [markdown]
-# Here each term of the ELBO has a closed form as well. For $q = \mathcal N(\mu,
-# \mathrm{diag}(\sigma^2))$, the decoder's noise $s$ and $W$'s rows $w_j$, the mean over $z$ of the
+# Here each term of the ELBO has a closed form as well. For
+# $q = \mathcal N(\mu, \mathrm{diag}(\sigma^2))$, the decoder's noise $s$ and $W$'s rows $w_j$, the mean over $z$ of the
 # squared error is the error at $\mu$ plus what the width of $q$ adds:
 #
 # $$\mathbb E_q[\log p(x|z)] = -\frac{1}{2 s^2}\Big(\lVert x - W^\top \mu\rVert^2
@@ -953,8 +953,8 @@ ak.plots.strip(panels, list(trials), columns=4)
 #
 # Text 001 (section 2.1) has autoencoders "to remove noise and to reconstruct samples" (去除噪声和重构样本). That
 # is a training of its own, and a simple one: the **denoising autoencoder** (去噪自编码器, Vincent et al. 2008)
-# gets a noisy picture $\tilde x = x +
-# \sigma \varepsilon$ (`corrupt`) and shall give the clean one. No prior, no KL divergence: the loss is
+# gets a noisy picture
+# $\tilde x = x + \sigma \varepsilon$ (`corrupt`) and shall give the clean one. No prior, no KL divergence: the loss is
 # the mean squared error, $\lVert x - f(\tilde x) \rVert^2$ per pixel.
 
 # %%

@@ -945,7 +945,7 @@ if ak.profile.name() != "fast":
 ak.plots.strip(panels, list(trials), columns=4)
 
 # %% [markdown]
-# Each panel has sixteen samples. The two collapsed models draw one and the same grey picture sixteen
+# Each panel has sixteen samples. The two collapsed models draw nearly the same grey picture sixteen
 # times; the others draw different ones. How good they are does not count here: none was trained for long.
 
 # %% [markdown]

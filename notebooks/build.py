@@ -7,7 +7,9 @@ time and peak memory in `data/chapters.json`.
 """
 
 import argparse
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -21,6 +23,7 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parent
 MEASUREMENTS = NOTEBOOKS.parent / "data" / "chapters.json"
@@ -82,6 +85,9 @@ def normalise(notebook, chapter):
         cell["id"] = digest(f"{chapter} cell {position}")[:8]
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = smaller(output.data["image/png"])
     ran = notebook.metadata
     notebook.metadata = {
         "kernelspec": KERNELSPEC,
@@ -123,6 +129,18 @@ def merge_streams(outputs):
         if output.output_type == "stream":
             output.text = re.sub(r"^.*\r(?=[^\n])", "", output.text, flags=re.MULTILINE)
     return merged
+
+
+def smaller(png):
+    """A PNG, as base64, of the same pixels: without an unused alpha, grey where all of it is."""
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    if image.mode == "RGBA" and image.getextrema()[3] == (255, 255):
+        image = image.convert("RGB")
+    if image.mode == "RGB" and len({band.tobytes() for band in image.split()}) == 1:
+        image = image.convert("L")
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def write(path, text):

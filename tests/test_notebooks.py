@@ -1,9 +1,12 @@
 """The notebooks are what their sources say, were run, and can be compared; the builder works."""
 
 import ast
+import base64
+import io
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,9 +14,11 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbval.plugin import get_sanitize_patterns
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -199,6 +204,23 @@ def test_a_built_chapter_is_faultless(course):
     nbformat.validate(notebook)
     assert notebook.cells[1].outputs[0].text == "one\nstep 2"
     assert notebook.cells[3].outputs[0].text == "lesson\n"
+
+
+@pytest.mark.parametrize("mode", ["grey", "color", "clear"])
+def test_pictures_are_stored_smaller_with_the_same_pixels(mode):
+    rng = np.random.default_rng(0)
+    pixels = np.full((40, 40, 4), 255, "uint8")
+    pixels[..., :3] = rng.integers(0, 9, (40, 40, 1 if mode == "grey" else 3))
+    if mode == "clear":
+        pixels[:20, :, 3] = 7
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    builder = runpy.run_path(str(ROOT / "notebooks" / "build.py"))
+    stored = base64.b64decode(builder["smaller"](base64.b64encode(file.getvalue()).decode()))
+    assert len(stored) < len(file.getvalue())
+    image = Image.open(io.BytesIO(stored))
+    assert image.mode == {"grey": "L", "color": "RGB", "clear": "RGBA"}[mode]
+    np.testing.assert_array_equal(np.asarray(image.convert("RGBA")), pixels)
 
 
 def test_a_rebuild_is_equal_to_the_byte_and_measures_again(course):

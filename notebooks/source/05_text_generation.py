@@ -267,8 +267,8 @@ ak.show(ak.text.LanguageModel.token_losses)
 ak.show(ak.text.LanguageModel.train_step)
 
 # %% [markdown]
-# `windows` cuts the texts into rows of 128 tokens. We give an LSTM and a GPT about a minute each, in which they take as many
-# steps as they can. Neither the weights nor the seconds are quite equal: both are printed, and belong to the comparison below.
+# `windows` cuts the texts into rows of 128 tokens. The LSTM and the GPT take different numbers of
+# steps. Neither their weights nor their seconds are equal: both are printed, and belong to the comparison below.
 # AdamW, gradients clipped at norm 1, a rate that warms up (预热) for 100 steps and then falls along a cosine: `adamw`.
 
 # %% tags=["nbval-ignore-output"]

@@ -1,12 +1,14 @@
 """Figures that can be read from the last row: grids, strips, curves, points, source code.
 
 Every function returns a Matplotlib figure, closed, so that a notebook shows it once. The first one
-sets the course's style (`STYLE`) for all figures of the session.
+sets the course's style (`STYLE`) for all figures of the session. A notebook stores with the picture
+what it shows, for those who do not see it: `figure.alt`, or else titles, axes, names and numbers.
 """
 
 import functools
 import importlib.resources
 import inspect
+import re
 import textwrap
 
 import numpy as np
@@ -56,7 +58,16 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
         **kwargs,
     )
     plt.close(fig)
+    fig._repr_mimebundle_ = functools.partial(_for_notebook, fig)
     return fig, axes
+
+
+def _for_notebook(fig, **kwargs):
+    """What a notebook asks of each thing that it shows: its data, and metadata of them."""
+    from IPython.core.pylabtools import print_figure
+
+    alt = getattr(fig, "alt", None) or _describe(fig)
+    return {"image/png": print_figure(fig, base64=True)}, {"image/png": {"alt": alt}}
 
 
 @functools.cache
@@ -121,7 +132,8 @@ def tile(images, columns):
 
 def _draw(axis, images, columns):
     picture = tile(images, columns)
-    axis.imshow(picture, interpolation="nearest")
+    count = f"{len(images)} images" if len(images) > 1 else "one image"
+    axis.imshow(picture, interpolation="nearest", label=count)
     axis.grid(False)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
@@ -129,8 +141,11 @@ def _draw(axis, images, columns):
     return picture
 
 
-def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inches=0.8):
-    """One grid of images (N, H, W, C) in [-1, 1]; `inches` is the width of one image."""
+def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inches=0.8, alt=None):
+    """One grid of images (N, H, W, C) in [-1, 1]; `inches` is the width of one image.
+
+    `alt` says what they show to those who do not see them, where title and labels do not.
+    """
     check_number("columns", columns, low=1, integer=True)
     _check_positive("inches", inches)
     _check_lengths(images=images)
@@ -152,6 +167,7 @@ def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inc
     axis.tick_params(length=0)
     if title:
         axis.set_title(title, fontsize=15)
+    fig.alt = alt
     return fig
 
 
@@ -328,6 +344,8 @@ def tokens(pieces, values, label=None, columns=76, title=None):
         fig.colorbar(scale, ax=axis, label=label, aspect=max(6, 4 * rows), pad=0.01)
     if title:
         axis.set_title(title, fontsize=15, loc="left")
+    fig.alt = f"{title or 'A text'}; pieces of it are the darker, the higher {label or 'the value'}"
+    fig.alt += f", most of all {pieces[np.argmax(values)]!r}: {''.join(pieces)}"
     return fig
 
 
@@ -354,6 +372,90 @@ def attention(weights, pieces, titles):
     axes[0, 0].set_ylabel("the model is here ...")
     axes[0, 0].set_xlabel("... and looks at")
     return fig
+
+
+def _describe(fig):
+    """What a figure shows, in words: of each panel title, axes, and the names and numbers in it."""
+    panels = (", ".join(filter(None, _describe_panel(axis))) for axis in fig.axes)
+    return ". ".join(filter(None, (_plain(fig.get_suptitle()), *panels)))
+
+
+def _describe_panel(axis):
+    from matplotlib.collections import PathCollection
+
+    title, x, y = map(_plain, (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()))
+    if axis.get_label() == "<colorbar>":
+        yield y and f"colours are {y}"
+        return
+    yield title
+    if x and not axis.images:
+        yield f"{y or 'values'} over {x}"
+    elif y:
+        yield f"down: {y}, across: {x}" if x else y
+    columns, rows = _names(axis.xaxis), _names(axis.yaxis)
+    for image in axis.images:
+        height, width = image.get_array().shape[:2]
+        yield _plain(image.get_label()) or f"a map of {height} x {width} values"
+        yield rows and f"rows: {', '.join(rows)}"
+        yield columns and f"columns: {', '.join(columns)}"
+    bars = [container for container in axis.containers if hasattr(container, "patches")]
+    for container in bars:
+        flat = container.orientation == "horizontal"
+        names = rows if flat else columns
+        values = [bar.get_width() if flat else bar.get_height() for bar in container.patches]
+        yield _plain(container.get_label())
+        if len(names) == len(values):
+            yield ", ".join(f"{a} {b:.3g}" for a, b in zip(names, values, strict=True))
+        else:
+            yield f"{len(values)} bars up to {max(values):.3g}"
+    lines = [(line.get_label(), line) for line in axis.lines if line.get_label() != "_nolegend_"]
+    with_errors = [container for container in axis.containers if container not in bars]
+    lines += [(bar.get_label(), bar[0]) for bar in with_errors if bar[0] is not None]
+    for name, line in lines:
+        y = np.asarray(line.get_ydata(), "float64")
+        y = y[np.isfinite(y)]
+        if len(y):
+            dots = line.get_linestyle() == "None"
+            course = _course(np.sort(y) if dots else y)
+            yield f"{_plain(name) or ('dots' if dots else 'a line')} {course}"
+    counts = {}
+    for collection in axis.collections:
+        if isinstance(collection, PathCollection):
+            name = _plain(collection.get_label())
+            counts[name] = counts.get(name, 0) + len(collection.get_offsets())
+    for name, count in counts.items():
+        yield f"{count:,} points" + (f" ({name})" if name else "")
+    texts = [_plain(text.get_text()) for text in axis.texts]
+    if any(texts) and not bars:
+        yield f"written in it: {', '.join(filter(None, texts))}"
+
+
+def _course(y):
+    """A curve in words: its two ends, and between them where it goes beyond both."""
+    y = np.where(np.abs(y) < 1e-3 * np.ptp(y), 0.0, y)
+    first, last, low, high = y[0], y[-1], y.min(), y.max()
+    if low == high:
+        return f"at {first:.3g}"
+    margin = 0.05 * (high - low)
+    beyond = [f" down to {low:.3g}"] if low < min(first, last) - margin else []
+    beyond += [f" up to {high:.3g}"] if high > max(first, last) + margin else []
+    return f"from {first:.3g}{' and'.join(beyond)}{', then' if beyond else ''} to {last:.3g}"
+
+
+def _names(side):
+    """The names at the ticks of an axis, if they are names."""
+    from matplotlib.category import StrCategoryFormatter
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    formatter = side.get_major_formatter()
+    if not isinstance(formatter, FixedFormatter | FuncFormatter | StrCategoryFormatter):
+        return []
+    return [_plain(str(name)) for name in formatter.format_ticks(side.get_majorticklocs())]
+
+
+def _plain(text):
+    """A label as one says it: in one line, without TeX; nothing of one that Matplotlib made up."""
+    return "" if text.startswith("_") else " ".join(re.sub(r"-\n|[\\${}]", "", text).split())
 
 
 KINDS = {"data": "#ffffff", "network": "#cfe3f1", "loss": "#fbe3b5", "noise": "#e8e8e8"}
@@ -399,6 +501,11 @@ def diagram(boxes, arrows, unit=(2.2, 1.1)):
         white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         label = {"fontsize": 12, "color": style["color"], "bbox": white} if text else {}
         axis.text(*middle, text, ha="center", va="center", **label)
+    said = {name: _plain(box[2]) or name for name, box in boxes.items()}
+    fig.alt = "Boxes and arrows: " + "; ".join(
+        f"{said[start]} to {said[end]}" + (f" ({_plain(text)})" if text else "")
+        for start, end, text, *_ in arrows
+    )
     return fig
 
 

@@ -30,6 +30,7 @@ MEASUREMENTS = NOTEBOOKS.parent / "data" / "chapters.json"
 README = NOTEBOOKS.parent / "README.md"
 # As JupyterLab writes it into a notebook that is opened.
 KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def sources(numbers):
@@ -86,8 +87,11 @@ def normalise(notebook, chapter):
         if cell.cell_type == "code":
             cell.outputs = merge_streams(cell.outputs)
             for output in cell.outputs:
-                if "image/png" in output.get("data", {}):
-                    output.data["image/png"] = smaller(output.data["image/png"])
+                data = output.get("data", {})
+                if "image/png" in data:
+                    data["image/png"] = smaller(data["image/png"])
+                if WIDGET in data:  # what is seen where no kernel runs
+                    data["text/plain"] = "Run this cell, and its sliders and fields appear here."
     ran = notebook.metadata
     notebook.metadata = {
         "kernelspec": KERNELSPEC,

@@ -81,6 +81,16 @@ def undrawn(cells):
                 yield f"cell {i}: no image"
 
 
+def undescribed(cells):
+    """Pictures that say nothing to those who do not see them, and sliders that show as code."""
+    for i, output in outputs(cells):
+        for mime, data in output.get("data", {}).items():
+            if mime.startswith("image/") and len(output.metadata.get(mime, {}).get("alt", "")) < 10:
+                yield f"cell {i}: no alternative text"
+            if mime == "text/plain" and data.startswith("interactive("):
+                yield f"cell {i}: a widget's code instead of a sentence"
+
+
 def uncompared(cells):
     """nbval must have something to compare, and the only way around it is the one tag."""
     marked = [i for i, cell in enumerate(cells) if IGNORE in cell.metadata.get("tags", [])]
@@ -124,7 +134,8 @@ def called(source):
 
 def problems(path):
     cells = nbformat.read(path, as_version=4).cells
-    found = [*unlike_source(path, cells), *unrun(cells), *undrawn(cells), *uncompared(cells)]
+    found = [*unlike_source(path, cells), *unrun(cells), *undrawn(cells), *undescribed(cells)]
+    found += uncompared(cells)
     if path.stat().st_size >= 3_000_000:
         found.append("3 MB or more")
     return found
@@ -147,7 +158,8 @@ TINY = """\
 
 # %%
 import matplotlib.pyplot as plt
-from ipywidgets import IntSlider
+from IPython.display import display
+from ipywidgets import interact
 
 memory = bytearray(200_000_000)
 print("one")
@@ -160,14 +172,16 @@ def later():
 
 
 # %%
+figure = plt.figure()
 plt.plot([1, 2])
-plt.show()
+plt.close()
+display(figure, metadata={"image/png": {"alt": "A line from one to two"}})
 
 # %% tags=["nbval-ignore-output"]
 import os
 
 print(os.environ["AIGC_PROFILE"])
-IntSlider()
+sliders = interact(lambda x: None, x=(0, 3))
 """
 
 
@@ -204,6 +218,7 @@ def test_a_built_chapter_is_faultless(course):
     nbformat.validate(notebook)
     assert notebook.cells[1].outputs[0].text == "one\nstep 2"
     assert notebook.cells[3].outputs[0].text == "lesson\n"
+    assert notebook.cells[3].outputs[1].data["text/plain"].startswith("Run this cell")
 
 
 @pytest.mark.parametrize("mode", ["grey", "color", "clear"])
@@ -315,6 +330,14 @@ def hide_figure(notebook, source):
     del notebook.cells[2].outputs[0].data["image/png"]
 
 
+def say_nothing(notebook, source):
+    del notebook.cells[2].outputs[0].metadata["image/png"]
+
+
+def show_code(notebook, source):
+    notebook.cells[3].outputs[1].data["text/plain"] = "interactive(children=())"
+
+
 def ignore_all(notebook, source):
     notebook.cells[1].metadata.tags = [IGNORE]
 
@@ -340,6 +363,8 @@ def grow(notebook, source):
         (log, "cell 1: output on stderr"),
         (leak, "cell 1: path /home/someone/course"),
         (hide_figure, "cell 2: no image"),
+        (say_nothing, "cell 2: no alternative text"),
+        (show_code, "cell 3: a widget's code instead of a sentence"),
         (ignore_all, "no text that nbval compares"),
         (skip, f"cell 1: only the tag {IGNORE} is allowed"),
         (grow, "3 MB or more"),

@@ -1,5 +1,7 @@
 """Figures hold what they were given, in the right place."""
 
+import base64
+
 import keras
 import numpy as np
 import pytest
@@ -105,6 +107,71 @@ def test_attention_shows_who_looks_at_whom():
     for axis, matrix in zip(figure.axes, weights, strict=True):
         np.testing.assert_array_equal(axis.images[0].get_array(), matrix)
         assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "↵", "春"]
+
+
+def alt(figure):
+    """The text for those who do not see it, as a notebook stores it."""
+    data, metadata = figure._repr_mimebundle_(include=None, exclude=None)
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    return metadata["image/png"]["alt"]
+
+
+def test_a_figure_says_what_it_shows():
+    images = np.zeros((6, 8, 8, 1))
+    figure = plots.grid(images, columns=3, row_labels=["shirt", "shoe"], title="Two rows")
+    assert alt(figure) == "Two rows, 6 images, rows: shirt, shoe"
+    assert alt(plots.strip([images, images[:1]], ["step 1", "step 2"], title="A training")) == (
+        "A training. step 1, 6 images. step 2, one image"
+    )
+    assert alt(plots.curves({"kl_loss": [3.0, np.nan, 2.0]})) == (
+        "loss over epoch, kl loss from 3 to 2"
+    )
+    bars = plots.bars([2.0, 1.0], [0.1, 0.2], ["a", 64], ylabel="distance", title="Bars")
+    assert alt(bars) == "Bars, distance, a 2, 64 1"
+    latents = np.arange(8.0).reshape(4, 2)
+    assert alt(plots.points(latents, [latents[:1]], ["A ring"])) == (
+        "A ring, 4 points (real), 1 points (generated)"
+    )
+    assert alt(plots.latent_map(latents, [0, 0, 1, 1], ["bag", "boot"])) == (
+        "latent 2 over latent 1, 4 points, written in it: bag, boot"
+    )
+    tokens = plots.tokens(["In", " the"], [0, 1], "bits", title="A verse")
+    assert alt(tokens) == (
+        "A verse; pieces of it are the darker, the higher bits, most of all ' the': In the"
+    )
+    weights = np.ones((1, 2, 2))
+    assert alt(plots.attention(weights, ["a", "b"], ["head"])) == (
+        "head, down: the model is here ..., across: ... and looks at, a map of 2 x 2 values, "
+        "rows: a, b, columns: a, b"
+    )
+    diagram = plots.diagram(BOXES, [("z", "G", "in"), ("loss", "G", "learns", 0.3)])
+    assert alt(diagram) == "Boxes and arrows: noise to generator (in); loss to generator (learns)"
+
+
+def test_a_figure_of_ones_own_says_what_it_shows():
+    figure, axes = plots.figure(columns=2)
+    one, other = axes[0]
+    one.errorbar([1, 2], [1, 3], [0.1, 0.1], capsize=4, label="bound")
+    one.axhline(4, label="exact")
+    one.set(xlabel="samples", ylabel="nats", title=r"$\log p$")
+    other.plot([1, 1, 1], [4, 3, 5], "o")
+    other.hist([1, 2, 3, 3])
+    assert alt(figure) == (
+        "log p, nats over samples, exact at 4, bound from 1 to 3. 10 bars up to 2, dots from 3 to 5"
+    )
+    figure.alt = "As the author says it."
+    assert alt(figure) == "As the author says it."
+    figure, axes = plots.figure()
+    axes[0, 0].plot([1e-9, 5, 2, 3], label="bell")
+    axes[0, 0].plot([3, 2, 4, 3.5], label="wave")
+    assert alt(figure) == (
+        "bell from 0 up to 5, then to 3, wave from 3 down to 2 and up to 4, then to 3.5"
+    )
+    figure, axes = plots.figure()
+    axes[0, 0].barh(["bag", "boot"], [1.0, 2.0])
+    assert alt(figure) == "bag 1, boot 2"
+    figure = plots.grid(np.zeros((6, 8, 8, 1)), alt="Six black squares")
+    assert alt(figure) == "Six black squares"
 
 
 def test_hanzi_have_a_font():

@@ -536,4 +536,26 @@ def show(thing):
             f"thing: got {thing!r:.80}, accepted is a function, a method or a class with source in "
             "a file; of an object, its type."
         ) from None
-    return Code(textwrap.dedent(source), language="python")
+    code = Code(textwrap.dedent(source), language="python")
+    code._repr_html_ = functools.partial(_highlighted, code.data)
+    return code
+
+
+def _highlighted(source):
+    """Python as HTML that needs no style sheet. A line too long for the window goes on indented."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    formatter = HtmlFormatter(noclasses=True, nowrap=True)
+    colored = highlight(source, PythonLexer(stripnl=False), formatter).splitlines()
+    lines = []
+    for line, html in zip(source.splitlines(), colored, strict=True):
+        indent = 0.6 * (len(line) - len(line.lstrip()) + 4)  # a letter is 0.6 em wide
+        style = f"display: block; padding-left: {indent:.1f}em; text-indent: -{indent:.1f}em"
+        lines.append(f'<span style="{style}">{html or chr(10)}</span>')
+    return (
+        '<pre style="background: #f8f8f8; color: #222222; margin: 0; padding: 8px; '
+        "white-space: pre-wrap; word-break: normal; font-size: 0.93em; "
+        f"font-family: Menlo, Consolas, 'DejaVu Sans Mono', monospace\">{''.join(lines)}</pre>"
+    )

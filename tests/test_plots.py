@@ -1,6 +1,8 @@
 """Figures hold what they were given, in the right place."""
 
 import base64
+import re
+from html import unescape
 
 import keras
 import numpy as np
@@ -183,6 +185,17 @@ def test_hanzi_have_a_font():
 
 def test_show_gives_the_very_source():
     assert "def pick(fast, lesson)" in plots.show(profile.pick).data
+
+
+def test_shown_code_breaks_between_words_and_stands_alone():
+    html = plots.show(profile.pick)._repr_html_()
+    assert "white-space: pre-wrap" in html and "word-break: normal" in html
+    assert "monospace" in html and "class=" not in html and "<style" not in html
+    first, *rest = re.findall(r"<span style=\"display: block; .*?(?=<span style=\"display|$)", html)
+    assert 'padding-left: 2.4em; text-indent: -2.4em"' in first  # goes on 4 letters further in
+    assert 'padding-left: 4.8em; text-indent: -4.8em"' in rest[0]
+    lines = [unescape(re.sub("<.*?>", "", line)) for line in (first, *rest)]
+    assert "\n".join(lines).split() == plots.show(profile.pick).data.split()
 
 
 def test_profile_picks_and_refuses(monkeypatch):

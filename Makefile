@@ -5,7 +5,7 @@ UV ?= $(shell command -v uv 2>/dev/null)
 VENV = .venv/bin/python
 DATA = $(VENV) -m aigc_keras.datasets
 
-.PHONY: help lab test course chapter assignments check grade data checkpoints bench lint lock
+.PHONY: help lab test course chapter html assignments check grade data checkpoints bench lint lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ course: .venv/.ready .venv/.data ## train every chapter again and rebuild its no
 chapter: $(if $(N),.venv/.ready .venv/.data) ## the same for one chapter: make chapter N=01
 	@test -n "$(N)" || { echo "Which chapter? For example: make chapter N=01" >&2; exit 2; }
 	$(VENV) notebooks/build.py --profile lesson $(N)
+
+html: .venv/.ready ## write each chapter as a page for a browser, in the folder html
+	$(VENV) notebooks/pages.py html
 
 assignments: .venv/.ready ## build the students' versions of the problem sets
 	$(VENV) notebooks/classroom.py assignments

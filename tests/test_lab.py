@@ -5,10 +5,12 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jupyterlab_server.config import get_federated_extensions
 from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -92,3 +94,52 @@ def test_students_see_no_teachers_tools_and_no_news():
     assert hidden["disabledExtensions"] == {"@jupyter/nbgrader": True}
     settings = json.loads((LAB / "labconfig" / "default_setting_overrides.json").read_text())
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+
+
+EXTENSION = LAB / "labextensions" / "aigc-alt"
+USE_IT = """
+const image = {}, model = { metadata: { "image/gif": { alt: "A film" } } };
+const lab = { render: async () => {}, node: { querySelector: () => image } };
+const factories = { "image/png": { defaultRank: 90, createRenderer: () => lab } };
+const rendermime = {
+  getFactory: type => factories[type],
+  addFactory: factory => { for (const type of factory.mimeTypes) factories[type] = factory; }
+};
+const label = { textContent: "alpha" }, handle = {
+  closest: () => ({ querySelector: () => label }),
+  setAttribute: (name, value) => { handle[name] = value; }
+};
+globalThis.document = { querySelectorAll: () => [handle] };
+globalThis.MutationObserver = class { constructor(f) { this.f = f; } observe() { this.f(); } };
+const packages = { "@jupyterlab/rendermime": { "4.6": { get: async () => () => ({}) } } };
+const { init, get } = window._JUPYTERLAB["aigc-alt"];
+init(PACKAGES);
+get("./extension").then(async module => {
+  const found = module();
+  for (const plugin of found) plugin.activate({}, rendermime);
+  if (found.length)
+    await factories["image/gif"].createRenderer({ mimeType: "image/gif" }).render(model);
+  console.log(JSON.stringify([found.length, image.alt, handle["aria-label"]]));
+});
+"""
+
+
+def test_lab_finds_the_extension(tmp_path):
+    config = Config()
+    settings = LAB / "jupyter_server_config.py"
+    runpy.run_path(str(settings), init_globals={"get_config": lambda: config})
+    (found,) = get_federated_extensions(config.LabServerApp.extra_labextensions_path).values()
+    assert (EXTENSION / found["jupyterlab"]["_build"]["load"]).exists()
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="only a browser runs an extension of Lab")
+@pytest.mark.parametrize(
+    ("packages", "seen"), [("packages", [1, "A film", "alpha"]), ("{}", [0, None, None])]
+)
+def test_pictures_and_sliders_say_what_they_are(packages, seen):
+    """In a JupyterLab that is built otherwise nothing happens: it must start in any case."""
+    code = "globalThis.window = globalThis;" + (EXTENSION / "alt.js").read_text()
+    code += USE_IT.replace("PACKAGES", packages)
+    result = subprocess.run(["node"], input=code, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == seen

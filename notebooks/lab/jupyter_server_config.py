@@ -26,6 +26,7 @@ class Contents(AsyncLargeFileManager):
 
 c = get_config()  # noqa: F821
 c.ServerApp.contents_manager_class = Contents
+c.LabServerApp.extra_labextensions_path = [str(Path(__file__).parent / "labextensions")]
 # The teacher's tools: grading runs outside of the students' Lab.
 NBGRADER = ("assignment_list", "course_list", "formgrader", "validate_assignment")
 c.ServerApp.jpserver_extensions = {f"nbgrader.server_extensions.{name}": False for name in NBGRADER}

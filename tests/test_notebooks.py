@@ -150,6 +150,15 @@ def test_chapter(path):
     assert problems(path) == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "STUDENTS.md"])
+def test_the_pages_on_problem_sets_repeat_no_figure_of_a_chapter(page):
+    """What a chapter prints changes when it is built again; so do the minutes on the front page."""
+    text = (ROOT / "notebooks" / "exercises" / page).read_text(encoding="utf-8")
+    plan = re.search(r"(?<=\n## 2\. Lesson plan).*?\n(.*?)(?=\n## )", text, re.DOTALL)
+    measured = r"\d\.\d|\d (?:s|sec\w*|min\w*|nats|bits|%)(?!\w)|±"
+    assert re.findall(measured, plan[1] if plan else text) == []
+
+
 # The checks and the builder, on a chapter of their own.
 
 TINY = """\

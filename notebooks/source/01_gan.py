@@ -517,7 +517,11 @@ ak.plots.strip(
 film = ak.callbacks.SampleGrid(n=9)
 film.batches = [images[:9] for images in progress.batches]
 with tempfile.TemporaryDirectory() as folder:
-    moving = Image(data=film.gif(f"{folder}/film.gif").read_bytes(), format="gif")
+    moving = Image(
+        data=film.gif(f"{folder}/film.gif").read_bytes(),
+        format="gif",
+        alt="Film of a training: nine squares of noise become blots, then the outlines of clothes",
+    )
 moving
 
 # %% tags=["nbval-ignore-output"]

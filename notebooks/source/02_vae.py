@@ -20,9 +20,11 @@
 import io
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import aigc_keras as ak
+import IPython.display
 import ipywidgets
 import keras
 import numpy as np
@@ -405,14 +407,26 @@ ak.plots.shapes(vae_2d.decoder)
 # %% [markdown]
 # ## 4. Training: a picture is two numbers
 #
-# Two dimensions again, now with the prior. The strip shows the same sixteen draws from the prior during
+# Two dimensions again, now with the prior. The strip shows the same nine draws from the prior during
 # training.
 
 # %% tags=["nbval-ignore-output"]
 steps = pick(32, 1600)
-progress = ak.callbacks.SampleGrid(n=16, every=max(1, steps // 8), unit="step", display=False)
+progress = ak.callbacks.SampleGrid(n=9, every=max(1, steps // 10), unit="step", display=False)
 history = fit(vae_2d, steps=steps, epochs=pick(1, 8), callbacks=[progress], verbose=2)
 progress.strip(n=5)
+
+# %% [markdown]
+# And all that `SampleGrid` has kept of them, as a film:
+
+# %% tags=["nbval-ignore-output"]
+with tempfile.TemporaryDirectory() as folder:
+    film = IPython.display.Image(
+        data=progress.gif(f"{folder}/film.gif").read_bytes(),
+        format="gif",
+        alt="Film of a training: nine grey squares become blurred clothes, then clearer ones",
+    )
+film
 
 # %% tags=["nbval-ignore-output"]
 fig, axes = ak.plots.figure(columns=2, size=(5.0, 3.2))

@@ -9,6 +9,7 @@ import classroom
 import forked
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from nbgrader.utils import determine_grade
 
@@ -151,3 +152,16 @@ def test_a_visible_test_that_fails_says_what_came_and_gives_a_hint(student, name
     for _, cell in graded_cells(ran(student, name)):
         if classroom.grade_id(cell).endswith("-tests") and classroom.failure(cell):
             assert re.search(r"(came|nothing)[^$]*\n  Hint: ", classroom.failure(cell))
+
+
+def test_the_visible_tests_of_set_03_see_a_sum_over_the_whole_batch():
+    def region_covariance(features, mask):
+        weights = np.ravel(mask) / np.sum(mask)
+        rows = np.reshape(features, (-1, np.shape(features)[-1]))
+        rows = rows - weights @ rows
+        return np.stack([np.einsum("p,pi,pj->ij", weights, rows, rows)] * len(mask))
+
+    cells = classroom.read_source(SETS["03_style_transfer"]).cells
+    tests = {classroom.grade_id(cell): cell.source for cell in cells}["region_covariance-tests"]
+    with pytest.raises(AssertionError, match="two images"):
+        exec(tests, {"np": np, "region_covariance": region_covariance})

@@ -102,6 +102,17 @@ expect(
     "The mean of the region is subtracted first, channel by channel.",
     atol=1e-4,
 )
+rows = features.reshape(25, 3)
+whole = (rows - rows.mean(axis=0)).T @ (rows - rows.mean(axis=0)) / 25
+expect(
+    "region_covariance of two images: the left of the one, and the other, which varies twice as much",
+    region_covariance(
+        np.concatenate([features, 2 * features + 1]), np.concatenate([left, everything])
+    ),
+    [wanted[0], 4 * whole],
+    "Each image has its own sum, its own mean and its own result: add up over positions, not over the batch.",
+    atol=1e-4,
+)
 
 # %% tests="region_covariance" points=3
 from aigc_keras.exercises import expect
@@ -110,7 +121,7 @@ rng = np.random.default_rng(1)
 features = rng.normal(size=(2, 4, 7, 3)).astype("float32")
 soft = rng.uniform(0.1, 2.0, size=(2, 4, 7)).astype("float32")
 result = np.array(region_covariance(features, soft))
-# More is tested when you hand in: soft masks, batches, large constants, gradients, shuffled and single positions.
+# More is tested when you hand in: soft masks, maps that are not square, large constants, gradients, shuffled and single positions.
 ### BEGIN HIDDEN TESTS
 wanted = []
 for f, m in zip(features.reshape(2, 28, 3).astype("float64"), soft.reshape(2, 28), strict=True):
@@ -118,10 +129,10 @@ for f, m in zip(features.reshape(2, 28, 3).astype("float64"), soft.reshape(2, 28
     outer = sum(w * np.outer(x - mean, x - mean) for w, x in zip(m, f, strict=True))
     wanted.append(outer / m.sum())
 expect(
-    "region_covariance with soft masks",
+    "region_covariance of two images of 4 x 7 with soft masks",
     result,
     wanted,
-    "A position of weight 2 counts as two positions of weight 1 in the same place: not as four.",
+    "A position of weight 2 counts as two of weight 1 in the same place, not as four; and the maps are not square.",
 )
 x = tf.constant(features)
 with tf.GradientTape() as tape:

@@ -436,7 +436,11 @@ noise = np.random.default_rng(0).normal(size=(n_samples, 784))
 gaussian = pixels.mean(axis=0) + noise @ np.linalg.cholesky(covariance).T
 gaussian = np.clip(gaussian, -1, 1).reshape(-1, 28, 28, 1).astype("float32")
 evaluate("Gaussian", gaussian)
-ak.plots.grid(gaussian[:24], columns=12)
+ak.plots.grid(
+    gaussian[:24],
+    columns=12,
+    alt="Two dozen blotches of grey noise, some in the outline of a garment",
+)
 
 # %% [markdown]
 # ## 6. Dense against convolutional
@@ -813,7 +817,7 @@ some = np.arange(3, len(emoji), 90)
 captions = [ak.datasets.captions("train", language) for language in ("en", "zh")]
 print("; ".join(f"{captions[0][i]} {captions[1][i]}" for i in some[:6]))
 
-ak.plots.grid(emoji[some], columns=10, inches=0.8)
+ak.plots.grid(emoji[some], columns=10, inches=0.8, alt="Real emoji: small coloured drawings")
 
 # %% [markdown]
 # ## 10. Play

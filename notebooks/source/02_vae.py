@@ -479,7 +479,12 @@ def manifold(model, n):
     return model.decode(plane.astype("float32"))
 
 
-ak.plots.grid(manifold(vae_2d, 20), columns=20, inches=0.4)
+ak.plots.grid(
+    manifold(vae_2d, 20),
+    columns=20,
+    inches=0.4,
+    alt="The plane decoded on a grid: garments that turn into their neighbours step by step",
+)
 
 # %% [markdown]
 # Run the next cell and move the sliders: the picture is decoded as you go. Before it is run, or where no widget
@@ -488,7 +493,9 @@ ak.plots.grid(manifold(vae_2d, 20), columns=20, inches=0.4)
 
 # %% tags=["nbval-ignore-output"]
 def draw(latent_1=0.0, latent_2=0.0):
-    return ak.plots.grid(vae_2d.decode([[latent_1, latent_2]]), inches=2.5)
+    return ak.plots.grid(
+        vae_2d.decode([[latent_1, latent_2]]), inches=2.5, alt="The picture that is decoded there"
+    )
 
 
 sliders = ipywidgets.interact(draw, latent_1=(-2.5, 2.5), latent_2=(-2.5, 2.5))
@@ -1027,7 +1034,9 @@ for i in (2000, 2200, 2500, 3500):
 
 # %% tags=["nbval-ignore-output"]
 noise = denoiser.noise_std * np.random.default_rng(0).normal(size=(12, 28, 28, 1))
-ak.plots.grid(denoiser.denoise(noise), columns=12)
+ak.plots.grid(
+    denoiser.denoise(noise), columns=12, alt="What the denoiser makes of pure noise in one big step"
+)
 
 # %% [markdown]
 # ## 11. VAE or GAN: which is hard to train?

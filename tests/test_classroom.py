@@ -140,8 +140,6 @@ MISCHIEF = {  # a solution cell and the points that it gets
         "while True:\n    try:\n        while True:\n            pass\n    except:\n        pass",
         0,
     ),
-    "floods": (RIGHT + "\n\n\nfor i in range(20_000):\n    display(i)", 4),
-    "shouts": (RIGHT + "\n\n\nprint('a' * 10**8)", 4),
     "pleases": ("def double(x):\n    return 4", 1),
     "warns": ("import warnings\n\n\ndef double(x):\n    warnings.warn('x')\n    return x + x", 4),
 }
@@ -320,6 +318,8 @@ def double(x):
 """
 CHEATS = {  # a solution cell, its points, and what the remark says
     "is honest": (RIGHT, 4, ""),
+    "floods": (RIGHT + "\n\n\nfor i in range(20_000):\n    display(i)", 4, ""),
+    "shouts": (RIGHT + "\n\n\nprint('a' * 10**8)", 4, ""),
     "shadows": ("def double(x):\n    return x + x\n\n\nlen = sum = max = 3\nnp = None", 4, ""),
     "likes few digits": (
         "import warnings\n\nimport numpy as np\n\nnp.set_printoptions(precision=1, suppress=True)\n"
@@ -394,7 +394,7 @@ def cheats(tmp_path_factory):
         folders = [str(course / part) for part in ("source", "class-graded", "class")]
         source = DIGS.format(folders=folders) if student == "digs" else source
         hand_in(folder, student, released(course), {"double-solution": source})
-    # None goes on for ever, and one imports TensorFlow, which takes its time on a busy machine.
+    # None goes on for ever; TensorFlow's import and a flood take their time on a busy machine.
     printed = grade(course, folder, cell_seconds=60)
     return course, printed, read_points(course / "class-graded")
 

@@ -4,7 +4,6 @@ A recipe that is interrupted continues at its last finished epoch; its progress 
 """
 
 import json
-import re
 import shutil
 import sys
 import time
@@ -208,35 +207,6 @@ def train_latent_diffusion(fit, epochs=12):
     return model, score(model, guidance_scale=1.5)
 
 
-EMOJI_CLASSES = ("face", "heart", "button", "clock", "person", "other")
-_EMOJI_WORDS = {"woman": "person", "man": "person", "boy": "person", "girl": "person"}
-
-
-def emoji_labels(split):
-    """For each emoji of a split the number of the first of `EMOJI_CLASSES` in its name."""
-    labels = []
-    for caption in datasets.captions(split):
-        words = [_EMOJI_WORDS.get(w, w) for w in re.findall("[a-z]+", caption.lower())]
-        found = [name for name in EMOJI_CLASSES if name in words]
-        labels.append(EMOJI_CLASSES.index(found[0] if found else "other"))
-    return np.array(labels, "int32")
-
-
-def train_emoji_diffusion(fit, epochs=10):
-    """Chapter 04's diffusion of colour pixels."""
-    images, _ = datasets.arrays("emoji", "train", image_size=32)
-    train = tf.data.Dataset.from_tensor_slices((images, emoji_labels("train"))).cache()
-    train = train.shuffle(len(images), seed=SEED).repeat(10).batch(64).prefetch(2)
-    model = diffusion.DiffusionModel(
-        (32, 32, 3), num_classes=len(EMOJI_CLASSES), widths=(32, 96), blocks=1
-    )
-    model.compile(warm_adam(1e-3, epochs * len(train)))
-    fit(model, train, epochs)
-    images, _ = datasets.arrays("emoji", "test", image_size=32)
-    test = tf.data.Dataset.from_tensor_slices((images, emoji_labels("test")))
-    return model, losses(model, test.batch(64))
-
-
 def train_gpt_kjv(fit, epochs=24):
     """Chapter 05's English GPT."""
     texts = datasets.text("kjv")
@@ -281,7 +251,6 @@ RECIPES = {  # name: (function, what it trains on)
     "autoencoder_fashion_mnist": (train_autoencoder, "fashion_mnist"),
     "diffusion_fashion_mnist": (train_diffusion, "fashion_mnist"),
     "latent_diffusion_fashion_mnist": (train_latent_diffusion, "fashion_mnist"),
-    "diffusion_emoji": (train_emoji_diffusion, "emoji"),
     "gpt_kjv": (train_gpt_kjv, "kjv"),
     "gpt_tang": (train_gpt_tang, "tang"),
     "fast_style_waves": (train_fast_style, "photographs"),

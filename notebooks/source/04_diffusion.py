@@ -464,9 +464,9 @@ for (name, sampler), cloud in zip(samplers.items(), clouds.values()):
 ak.plots.points(ring, list(clouds.values()), list(clouds))
 
 # %% [markdown]
-# All eight clouds, each with its share. The fast sampler adds no noise and leaves thin bridges: where the truth
-# parts the clouds with an edge, a network has a slope. DDPM's noise shakes the points off. Five steps are too few for an
-# edge of any kind. Chapter 01's GAN had to be coaxed into that; here the loss is a
+# All eight clouds, each with its share, and bridges between them: where the truth parts the clouds with an edge,
+# a network has a slope. DDPM's noise spreads the points over the whole clouds; the fast sampler, which adds none,
+# draws them to thin lines. Five steps are too few for an edge of any kind. Chapter 01's GAN had to be coaxed into that; here the loss is a
 # regression, and no cloud can be dropped without paying for it.
 #
 # ## 4. Flow matching: straight ways
@@ -644,13 +644,13 @@ fig
 ak.plots.diagram(
     {
         "in": (0, 2, "$x_t$", "data"),
-        "down 1": (1, 2, "block, fine maps", "network"),
-        "down 2": (2, 1, "block, coarse maps", "network"),
-        "middle": (3, 0, "block, attention", "network"),
-        "up 2": (4, 1, "block, coarse maps", "network"),
-        "up 1": (5, 2, "block, fine maps", "network"),
+        "down 1": (1, 2, "block,\nfine maps", "network"),
+        "down 2": (2, 1, "block,\ncoarse maps", "network"),
+        "middle": (3, 0, "block,\nattention", "network"),
+        "up 2": (4, 1, "block,\ncoarse maps", "network"),
+        "up 1": (5, 2, "block,\nfine maps", "network"),
         "out": (6, 2, "prediction", "data"),
-        "told": (3, -1.6, "time and class", "data"),
+        "told": (3, -1.5, "time and class", "data"),
     },
     [
         ("in", "down 1", ""),
@@ -667,18 +667,35 @@ ak.plots.diagram(
         ("told", "up 2", "", 0.2),
         ("told", "up 1", "", 0.3),
     ],
-    unit=(2.0, 1.1),
+    unit=(1.5, 1.2),
 )
 
 # %%
 ak.show(ak.diffusion.unet)
 
 # %% [markdown]
+# A table of all its layers would fill two screens. These are the maps that its convolutions give, one after the
+# other, for the small maps that follow below:
+
+# %%
+network = ak.diffusion.unet((7, 7, 4), widths=(64, 128), blocks=1, num_classes=10)
+print(f"{len(network.layers)} layers, {network.count_params():,} weights")
+for layer in network.layers:
+    if isinstance(layer, layers.Conv2D):
+        print(" x ".join(map(str, layer.output.shape[1:])), end="   ")
+
+# %% [markdown]
 # A U-Net works on every pixel at every step, and a sampler calls it many times. **Latent diffusion**
 # (潜空间扩散, Rombach et al. 2022), the idea of Stable Diffusion, first squeezes the pictures: an
 # autoencoder (chapter 02) turns 28 x 28 pixels into a map of 7 x 7 places with 4 numbers each, is then
 # frozen, and diffusion happens there. The autoencoder looks after sharp edges, the diffusion after what is
-# drawn.
+# drawn. Its encoder gives twice 4 numbers a place, mean and log variance:
+
+# %%
+ak.plots.shapes(ak.vae.code_encoder((28, 28, 1), 32, 8))
+
+# %%
+ak.plots.shapes(ak.vae.code_decoder((28, 28, 1), 32, 4))
 
 # %% tags=["nbval-ignore-output"]
 autoencoder = ak.diffusion.latent_autoencoder((28, 28, 1))

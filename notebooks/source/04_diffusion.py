@@ -150,8 +150,9 @@ for step, x in stations.items():
 # back to any $s < t$, with $\alpha = \bar\alpha_t / \bar\alpha_s$, its mean and variance are
 #
 # $$\tilde\mu = \frac{\sqrt{\bar\alpha_s}\,(1-\alpha)}{1-\bar\alpha_t}\, x_0
-#   + \frac{\sqrt{\alpha}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\, x_t,
-# \qquad \tilde\sigma^2 = \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,(1-\alpha)$$
+#   + \frac{\sqrt{\alpha}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}\, x_t$$
+#
+# $$\tilde\sigma^2 = \frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,(1-\alpha)$$
 
 # %%
 ak.show(ak.diffusion.posterior)

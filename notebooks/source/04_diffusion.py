@@ -963,8 +963,8 @@ ak.plots.grid(
 # ### What the sampler sees
 #
 # [Section 4](#4.-Flow-matching:-straight-ways)'s `walk` again, with DDIM and the pixel checkpoint, to look inside:
-# above, $x_t$ itself; below, the picture that the network sees in it at that moment. (The noise is one from which all
-# ten garments come out well. Not every noise is.)
+# above, $x_t$ itself; below, the picture that the network sees in it at that moment. (The noise is one from which
+# all ten garments come out so that one knows them. Not every noise is.)
 
 # %% tags=["nbval-ignore-output"]
 sampler = ak.diffusion.DDIM(pick(4, 24))
@@ -1275,6 +1275,8 @@ print(
 # ## 12. What to try
 #
 # - `prediction="noise"` and `"image"` on the ring, with few steps. Which fails where, and does section 1's table say so?
+# - Straighten section 4's flow: draw pairs of noise and end with `walk`, train an `ak.diffusion.mlp` on the lines between
+#   them, and count steps again. How good are two?
 # - `spacing="log_snr"` and `"quadratic"` for 5 steps of DPM-Solver++. (The schedule decides which is best.)
 # - Inpaint the middle, or every second column. Then a *wrong* label for the half that is missing.
 # - Pictures of your own: `ak.datasets.load("my/folder", image_size=32)` with `ak.diffusion.DiffusionModel((32, 32, 3))`.

@@ -86,7 +86,7 @@ class NGram(LanguageModel):
         return keys, np.all([part != PADDING for part in parts], axis=0)
 
     def _table(self, n):
-        """n-grams, their values, contexts, the sums of each context's values and discounts.
+        """n-grams, their values less discounts; contexts, the sums of their values and discounts.
 
         A value is a count; below the highest order it is the number of different tokens before the
         n-gram. What follows END is counted as it is: what comes before END says nothing.
@@ -101,24 +101,28 @@ class NGram(LanguageModel):
             begins = (keys // size ** (n - 1) == END) & (n > 1)
             values = np.where(begins, values, before)
             keys, values = keys[values > 0], values[values > 0]
+        if not len(keys):  # there is one at least, that no text has
+            keys, values = np.array([-1]), np.array([1])
         seen = [max(np.sum(values == i), 1) for i in range(1, 5)]
         y = seen[0] / (seen[0] + 2 * seen[1])
         discounts = [0, *(i - (i + 1) * y * seen[i] / seen[i - 1] for i in (1, 2, 3))]
         # Above 0, so that nothing that was not seen is impossible.
         discount = np.clip(discounts, 0.1, [1, 1, 2, 3])[np.minimum(values, 3)]
         contexts, first = np.unique(keys // size, return_index=True)
-        sums = [np.add.reduceat(x, first) for x in (values, discount)] if len(keys) else [[], []]
-        return keys, values - discount, contexts, *sums
+        totals, saved = (np.add.reduceat(x, first) for x in (values, discount))
+        return keys, values - discount, contexts, totals, saved
 
-    def probabilities(self, keys, n, below):
-        """p(last digit | digits before) of n-grams, given what the (n-1)-grams say."""
-        keys_known, values, contexts, totals, discounts = self.tables[n - 1]
-        context, seen = _find(contexts, keys // self.tokenizer.vocab_size)
-        index, found = _find(keys_known, keys)
-        if not len(contexts):
-            return below
-        p = (np.where(found, values[index], 0) + discounts[context] * below) / totals[context]
-        return np.where(seen, p, below)
+    def probabilities(self, grams, n, shorter):
+        """p(last token | those before it) of n-grams; `shorter`: what the (n-1)-grams say.
+
+        Each is one number, its tokens the digits: without the last of them it is the context.
+        """
+        known_grams, values, known_contexts, totals, saved = self.tables[n - 1]
+        gram, seen = _find(known_grams, grams)
+        context, context_seen = _find(known_contexts, grams // self.tokenizer.vocab_size)
+        value = np.where(seen, values[gram], 0)
+        p = (value + saved[context] * shorter) / totals[context]
+        return np.where(context_seen, p, shorter)
 
     def token_losses(self, tokens, training=False):
         self._make_tables()
@@ -198,5 +202,5 @@ class NGram(LanguageModel):
 
 def _find(known, keys):
     """Where `keys` are among the sorted `known` (anywhere, if not), and whether they are."""
-    index = np.searchsorted(known, keys).clip(max=max(len(known) - 1, 0))
-    return index, known[index] == keys if len(known) else np.zeros(keys.shape, bool)
+    index = np.searchsorted(known, keys).clip(max=len(known) - 1)
+    return index, known[index] == keys

@@ -17,18 +17,23 @@
 # [Before: 04 Diffusion](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
+import io
+import itertools
+import re
 import time
 
 import aigc_keras as ak
 import ipywidgets
 import keras
 import numpy as np
+import PIL.Image
 import tensorflow as tf
-from IPython.display import display
+from IPython.display import Image, display
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
+tf.config.run_functions_eagerly(pick(True, False))  # fast: graphs take longer to build than to run
 ak.profile.announce("05_text_generation")
 
 # %% [markdown]
@@ -44,7 +49,7 @@ ak.profile.announce("05_text_generation")
 # show real texts and make the next token probable: minimise its $-\log p$, the cross-entropy (交叉熵). No noise, no
 # discriminator, no bound.
 #
-# Here is a model that the course has trained before (`gpt_kjv`, section 6), at four places of one line:
+# Here is a model that the course has trained before (`gpt_kjv`, section 6), at three places of a line:
 
 # %% tags=["nbval-ignore-output"]
 english = ak.checkpoints.load("gpt_kjv")
@@ -60,20 +65,43 @@ def next_token_bars(axis, probabilities, n=10, tokenizer=english.tokenizer):
     axis.grid(axis="y", visible=False)
 
 
-fig, axes = ak.plots.figure(columns=4, size=(3.4, 3.8))
-line = "And the LORD spake unto Moses, saying,"
-beginnings = ("And the", "And the LORD", "And the LORD spake unto", line)
-for axis, beginning in zip(axes[0], beginnings):
+fig, axes = ak.plots.figure(columns=3, size=(4.2, 3.8))
+for axis, beginning in zip(axes[0], ("And the", "And the LORD", "And the LORD spake unto")):
     next_token_bars(axis, english.token_probabilities(beginning))
-    axis.set_title(f"... {beginning[-14:]}", fontsize=13)
+    axis.set_title(f"{beginning} ...")
 fig
 
 # %% [markdown]
-# (␣ is a space.) After "And the" many words can come, LORD first of all. After "spake unto" hardly anything but Moses. The whole line,
-# each token as dark as it surprised the model, in bits: $-\log_2 p$, so that 1 bit is a coin toss and 10 bits are one
-# chance in a thousand:
+# The ten likeliest next tokens (␣ is a space). After "And the" many words can come, LORD first of all. After "spake unto"
+# hardly anything but Moses. As a film, the model writes a line in this way: the bars are what could come, and the orange
+# one was drawn.
 
 # %% tags=["nbval-ignore-output"]
+rng, written, frames = np.random.default_rng(1), "And the LORD", []
+for _ in range(pick(2, 10)):
+    probabilities = english.token_probabilities(written)
+    best = np.argsort(-probabilities)[:8]  # no others are drawn here
+    token = rng.choice(best, p=probabilities[best] / probabilities[best].sum())
+    fig, axes = ak.plots.figure(size=(7.5, 3.6))
+    next_token_bars(axes[0, 0], probabilities, n=8)
+    axes[0, 0].patches[list(best).index(token)].set_color(ak.plots.COLORS[1])
+    fig.suptitle(f"{written} ...", x=0.01, ha="left", fontsize=14)
+    fig.savefig(file := io.BytesIO(), dpi=80)
+    frames.append(PIL.Image.open(file).quantize(32))
+    written += english.tokenizer.decode([token])
+film = io.BytesIO()
+frames[0].save(film, "GIF", save_all=True, append_images=frames[1:], duration=1200, loop=0)
+alt = (
+    "A line grows token by token. Bars show what could come next; the one that was drawn is orange."
+)
+Image(data=film.getvalue(), format="gif", alt=alt)
+
+# %% [markdown]
+# Now a whole line, each token as dark as it surprised the model, in bits: $-\log_2 p$, so that 1 bit is a coin toss and
+# 10 bits are one chance in a thousand:
+
+# %% tags=["nbval-ignore-output"]
+line = "And the LORD spake unto Moses, saying,"
 pieces, bits = english.surprisal(line)
 print(f"{bits.sum():.1f} bits for {len(line)} characters: {bits.sum() / len(line):.2f} a character")
 ak.plots.tokens(pieces, bits, "bits")

@@ -170,10 +170,36 @@ ak.plots.tokens(pieces, np.arange(len(pieces)) % 2, title="every other token in 
 # ## 3. Counting
 #
 # The oldest language model has no network. Count how often each token follows the $n-1$ tokens before it: an **n-gram**
-# (n元语法). Most such rows of tokens never occur in training, and a plain count gives their next token probability 0/0. The
-# cure is to save a little probability from everything that was seen, and give it to the shorter context (Kneser and Ney
-# 1995; Chen and Goodman 1999). "Shorter" with a twist: *Nun* is not rare, but always comes after "of" (Joshua, the son of
-# Nun); as a guess after anything else it is bad. So the shorter contexts count after how many *different* tokens it came.
+# (n元语法). But most such rows of tokens never occur in training, and a plain count gives their next token probability 0/0.
+# The cure of Kneser and Ney (1995; here as in Chen and Goodman 1999) is to take a little from everything that was seen, its
+# **discount** (折扣) $D$, and to give what was taken to a shorter context. Let $h$ be the $n-1$ tokens before, $h'$ the same
+# without the first of them, and $c(hx)$ how often the token $x$ followed $h$:
+#
+# $$p_n(x \mid h) = \frac{c(hx) - D(hx) + S(h)\; p_{n-1}(x \mid h')}{\sum_{x'} c(hx')},
+#   \qquad S(h) = \sum_{x'} D(hx')$$
+#
+# - What never followed $h$ has $c = D = 0$, and lives on its share of $S(h)$, the sum of all that was taken. So nothing is
+#   lost: these probabilities have the sum 1.
+# - $D$ is one number for what was seen once, one for twice, and one for more. Where $h$ itself was never seen, $p_n$ is
+#   $p_{n-1}$. Below the single tokens, all are equally likely.
+# - In the longest context, $c$ is the count. In all shorter ones it is the **continuation count** (接续计数): after how many
+#   *different* tokens $hx$ was seen. For the shorter context is asked when the longer one does not know. Then it is not
+#   the question how often a token came, but how many places it fits into. The name *Nun* only stands after "of"
+#   (Joshua, the son of Nun), and there the longer context knows it. As a guess after anything else it is bad, however often
+#   it was counted:
+
+# %%
+words = re.findall(r"\w+", " ".join(ak.datasets.text("kjv")))
+pairs = set(itertools.pairwise(words))
+for word in ("walking", "Nun"):
+    places = [before for before, after in pairs if after == word]
+    print(f"{word}: {words.count(word)} times, after {len(places)} different words")
+assert places == ["of"]
+
+# %% [markdown]
+# In the library, a row of tokens is one whole number, the tokens its digits, so that a division takes off the last token and
+# leaves $h$. `_find` looks up in a sorted table. `value` is $c - D$, `saved` is $S$, `totals` is the sum below the line, and
+# `shorter` is $p_{n-1}$:
 
 # %%
 ak.show(ak.text.NGram.probabilities)
@@ -188,7 +214,7 @@ for order in orders:
     counted[order].fit(counted[order].windows(texts, 1024, shuffle=False), verbose=0)
 print(f"counted in {time.perf_counter() - start:.0f} s\n")
 for order, model in counted.items():
-    sample = model.generate("And God ", max_new_tokens=70, seed=1).replace("\n", " ")
+    sample = model.generate("And God ", max_new_tokens=pick(20, 70), seed=1).replace("\n", " ")
     bits, error = ak.metrics.bits_per_character(*model.text_losses(test_texts))
     print(f"{order} characters, {bits:.2f} ± {error:.2f} bits: {sample}")
 
@@ -208,7 +234,7 @@ results = {
 for name, losses in results.items():
     bits, error = ak.metrics.bits_per_character(*losses)
     print(f"{name!r}: {bits:.3f} ± {error:.3f} bits per character")
-print(ngram.generate("And God said", max_new_tokens=60, temperature=0.8, seed=0))
+print(ngram.generate("And God said", max_new_tokens=pick(20, 60), temperature=0.8, seed=0))
 
 # %% [markdown]
 # ## 4. Two networks

@@ -239,18 +239,66 @@ print(ngram.generate("And God said", max_new_tokens=pick(20, 60), temperature=0.
 # %% [markdown]
 # ## 4. Two networks
 #
+# An n-gram looks at the last $n-1$ tokens. Two kinds of network look further, each in its own way. What is looked at to
+# guess the token after "unto":
+
+# %%
+line = ["And", "the", "LORD", "spake", "unto"]
+boxes = {
+    "counts": (4, 7.2, "counts", "network"),
+    "mean": (4, 1.6, "weighted mean", "network"),
+    **{f"state {x}": (x, 4.4, "state", "network") for x in range(5)},
+}
+for kind, low, high in (("n-gram", 6, 7.2), ("RNN", 3.2, 4.4), ("attention", 0, 1.6)):
+    boxes[kind] = (-1.2, high, kind, "noise")
+    boxes |= {f"{kind} {x}": (x, low, word, "data") for x, word in enumerate(line)}
+    boxes[f"{kind}, next"] = (5.2, high, "next", "data")
+arrows = [(f"n-gram {x}", "counts", "") for x in (3, 4)]
+arrows += [(f"RNN {x}", f"state {x}", "") for x in range(5)]
+arrows += [(f"state {x}", f"state {x + 1}", "") for x in range(4)]
+arrows += [(f"attention {x}", "mean", "") for x in range(5)]
+for last, kind in (("counts", "n-gram"), ("state 4", "RNN"), ("mean", "attention")):
+    arrows.append((last, f"{kind}, next", ""))
+ak.plots.diagram(boxes, arrows, unit=(1.35, 0.65))
+
+# %% [markdown]
+# The n-gram (here $n = 3$) sees two tokens. The recurrent network sees one state, through which all tokens went one after
+# the other. Attention sees all tokens themselves, and decides how much of each it takes.
+#
 # ### Recurrence: one state for all of the past
 #
-# A **recurrent network** (循环神经网络, RNN) reads token by token and rewrites a vector, its **hidden state** (隐藏状态). The
-# three cells (细胞) of the texts differ in how: the plain one overwrites everything; the GRU (门控循环单元) has a gate that
-# says how much is kept; the LSTM (长短期记忆) has a memory beside it that is *added to*, so that a gradient can walk back
-# along it for many tokens.
+# A **recurrent network** (循环神经网络, RNN) reads token by token and rewrites a vector, its **hidden state** (隐藏状态)
+# $h_t$. Let $x_t$ be the vector that stands for the token at position $t$, its **embedding** (嵌入); matrices $W$, $U$ and
+# vectors $b$ are learned. The three cells (细胞) of the texts differ in how they rewrite. The plain one overwrites everything:
+#
+# $$h_t = \tanh(W x_t + U h_{t-1} + b)$$
+#
+# In the code, `from_input` is $W x_t + b$ and `from_hidden` is $U h_{t-1}$:
 
 # %%
 ak.show(ak.text.rnn_cell)
 
+# %% [markdown]
+# A **gate** (门) is a vector of numbers between 0 and 1, by which others are multiplied, number by number ($\odot$). It is made
+# as a state is made, with a sigmoid $\sigma$ in the place of the tanh. The **GRU** (门控循环单元) has two: $z_t$ (更新门,
+# `update`) says how much of the old state is kept, and $r_t$ (重置门, `reset`) how much of it the new part sees.
+#
+# $$z_t = \sigma(W_z x_t + U_z h_{t-1} + b_z), \qquad r_t = \sigma(W_r x_t + U_r h_{t-1} + b_r)$$
+#
+# $$h_t = z_t \odot h_{t-1} + (1 - z_t) \odot \tanh(W x_t + b + r_t \odot U h_{t-1})$$
+#
+# `split` cuts the three parts out of one long product:
+
 # %%
 ak.show(ak.text.gru_cell)
+
+# %% [markdown]
+# The **LSTM** (长短期记忆) has a memory $m_t$ beside the state, and three gates, each with weights of its own:
+# $i_t$ (输入门, `write`), $f_t$ (遗忘门, `forget`) and $o_t$ (输出门, `read`).
+#
+# $$m_t = f_t \odot m_{t-1} + i_t \odot \tanh(W x_t + U h_{t-1} + b), \qquad h_t = o_t \odot \tanh(m_t)$$
+#
+# The memory is *added to*. Where $f_t$ is near 1 it stays as it is, and a gradient can walk back along it for many tokens:
 
 # %%
 ak.show(ak.text.lstm_cell)
@@ -277,34 +325,147 @@ fig
 
 # %% [markdown]
 # All fade: at each token something is multiplied by a number below 1. Untrained, the GRU remembers no longer than the plain
-# cell: its gate is half open. The LSTM's forget gate (遗忘门) starts more open, by a bias of 1. What the gates are for is that
+# cell: its gate is half open. The LSTM's forget gate starts more open, by a bias of 1. What the gates are for is that
 # training can open them; in the plain cell there is nothing to open.
 #
+# The LSTM that section 5 trains, as a table: 128 tokens become 128 embeddings, and these 128 states. The products of a state
+# with all embeddings are the logits of the next token, so that the way out costs no further weights:
+
+# %% tags=["nbval-ignore-output"]
+context = pick(32, 128)
+lstm = ak.text.RNNLanguageModel(bpe[1024], cell="lstm", units=pick(32, 384), context_length=context)
+tokens = keras.Input((context,), dtype="int32")
+ak.plots.shapes(keras.Model(tokens, lstm.recurrent[0](lstm.embedding(tokens))))
+
+# %% [markdown]
 # ### Attention: look it up
 #
 # However good its memory, an RNN must decide *now* what to remember for later. A **Transformer** (Vaswani et al. 2017)
-# keeps everything and looks it up when it is needed: **attention** (注意力). At each position it makes a query (查询), and
-# at each a key (键) and a value (值). The query is compared with the keys; a softmax makes weights of the products; the
-# result is the mean of the values with these weights.
+# keeps everything and looks it up when it is needed: **attention** (注意力). Five steps lead to it.
+#
+# **1. One head** (头). From the vector $x_t$ of each position, three learned matrices make a **query** (查询: what is looked for),
+# a **key** (键: what there is to be found) and a **value** (值: what is handed over), vectors of $d$ numbers:
+#
+# $$q_t = W_Q x_t, \qquad k_t = W_K x_t, \qquad v_t = W_V x_t$$
+#
+# The query of a position is multiplied with the key of each position; a softmax makes weights of these products, positive and
+# with the sum 1; the result is the mean of the values with these weights.
+#
+# $$y_t = \sum_s a_{ts} v_s, \qquad a_{ts} = \mathrm{softmax}_s\Big(\frac{q_t \cdot k_s}{\sqrt d}\Big)$$
+#
+# Or, with the queries, keys and values of all positions as the rows of $Q$, $K$ and $V$:
+#
+# $$Y = \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big)\, V$$
+#
+# Why the root? A product $q \cdot k$ is a sum of $d$ terms. If these are independent and of variance 1, the sum has variance
+# $d$: it grows like $\sqrt d$, and a softmax of large numbers puts all the weight on one position. No gradient comes through such a
+# softmax. Here are random queries, each with 32 random keys, and what the largest of the 32 weights is:
 
 # %%
-display(ak.show(ak.attention.Attention.look))
-ak.show(ak.text.CausalSelfAttention.weights_and_values)
+rng = np.random.default_rng(0)
+for d in (4, 32, 256):
+    products = np.einsum("nd,nsd->ns", rng.normal(size=(500, d)), rng.normal(size=(500, 32, d)))
+    largest = [
+        np.max(keras.ops.softmax(x), axis=1).mean() for x in (products, products / np.sqrt(d))
+    ]
+    print(
+        f"d = {d}: products of size {products.std():.1f}, largest weight {largest[0]:.2f}, "
+        f"with the root {largest[1]:.2f}"
+    )
+
+# %%
+ak.show(ak.attention.Attention.look)
 
 # %% [markdown]
-# One line makes it a language model: `mask`, the **causal mask** (因果掩码). Position $t$ may look at $1 \dots t$. So all
-# positions of a text can be trained in one go, each of them an exercise in prediction: an RNN has to walk.
+# **2. Nobody looks ahead.** `mask` says what must not be seen: its products become $-\infty$, and its weights 0. In a language
+# model it is the **causal mask** (因果掩码): position $t$ looks at $1 \dots t$. So all positions of a text can be trained in one go,
+# each of them an exercise in prediction: an RNN has to walk.
+
+# %%
+ak.show(ak.text.CausalSelfAttention.mask)
+
+# %% [markdown]
+# **3. Where is it?** A sum does not know the order of its terms: nothing so far tells "dog bites man" from "man bites dog". So the
+# position must be put into queries and keys. **Rotary positions** (旋转位置编码) take their numbers in pairs $(a, b)$ and turn
+# each pair by an angle that grows with the position, $\varphi = t\,\omega$, with a speed $\omega$ for each pair, from fast to slow:
 #
-# Two more things are in these lines. Attention knows no order, so queries and keys are turned by an angle that grows
-# with the position (**rotary positions**, 旋转位置编码): their product then depends on how far apart they are. And `cache`:
-# when a text is written token by token, the keys and values of what is there already do not change. Keep them (**KV
-# cache**, 键值缓存), and one token costs one token's work.
+# $$(a, b) \;\to\; (a \cos\varphi - b \sin\varphi,\;\; a \sin\varphi + b \cos\varphi)$$
 #
-# A block adds to each position what it has looked up, and then what a small network makes of it. A **GPT** (Radford et
-# al. 2018) is a stack of these blocks between an embedding (嵌入) and the same embedding turned round.
+# If both are turned further by the same angle, their product stays what it was: it knows how far apart they are, and not where.
+# "The token before" is then the same question everywhere in a text.
+
+# %%
+ak.show(ak.attention.rotate)
+
+# %%
+query, key = np.random.default_rng(0).normal(size=(2, 1, 1, 1, 32)).astype("float32")
+for at, from_ in ((7, 4), (107, 104), (7, 5)):
+    turned = ak.attention.rotate(query, [at]) * ak.attention.rotate(key, [from_])
+    print(f"query at {at}, key at {from_}: product {np.sum(turned):.3f}")
+
+# %% [markdown]
+# **4. Several heads.** One softmax makes one mean, and a text asks several questions at once: what is the verb, what stood just
+# before, who was named last? So the `width` numbers of a vector are shared by several heads, each with its own $W_Q$, $W_K$, $W_V$
+# and $d$ = width / heads. Each looks for itself; their results $y^{(1)} \dots y^{(H)}$ are put side by side and mixed:
+#
+# $$W_O \, [\, y^{(1)}_t;\; \dots;\; y^{(H)}_t \,]$$
+#
+# These lines are all four steps but the last sum; `heads` makes the shares, and one dense layer `qkv` is all three matrices:
+
+# %%
+ak.show(ak.text.CausalSelfAttention.weights_and_values)
+
+# %%
+ak.show(ak.text.CausalSelfAttention.mixed)
+
+# %% [markdown]
+# `cache` is for writing: when a text grows token by token, the keys and values of what is there already do not change.
+# Keep them (**KV cache**, 键值缓存), and one token costs one token's work. (`hidden` hides padding; here there is none.)
+#
+# **5. A block.** Attention only mixes what is there. So a small network follows, the same at each position, that makes something
+# of what was found. Both *add* to the vector that was there, as the LSTM adds to its memory, and for the same reason: a
+# gradient walks back along the sum. And both get their input through a **layer normalisation** (层归一化), which brings
+# the numbers of each vector to mean 0 and variance 1, then to a scale $\gamma$ and a shift $\beta$ that are learned:
+#
+# $$\mathrm{norm}(x) = \gamma \odot \frac{x - \mathrm{mean}(x)}{\sqrt{\mathrm{var}(x) + \epsilon}} + \beta$$
+#
+# Without it, the more blocks have added to a vector, the larger would be what the next one gets. Mean and variance are taken
+# over the numbers of *one position*, so that it does not matter which other texts are in the batch.
+#
+# $$x \leftarrow x + \mathrm{attention}(\mathrm{norm}(x)), \qquad
+#   x \leftarrow x + W_2\, \mathrm{gelu}(W_1\, \mathrm{norm}(x))$$
+
+# %%
+boxes = {
+    "x": (0, 0, "$x$", "data"),
+    "norm 1": (0.8, 1, "norm", "network"),
+    "attention": (2.1, 1, "attention:\nfrom other positions", "network"),
+    "sum 1": (3.2, 0, "+", "data"),
+    "norm 2": (4, 1, "norm", "network"),
+    "network": (5.3, 1, "small network:\nat each position", "network"),
+    "sum 2": (6.4, 0, "+", "data"),
+    "next": (7.2, 0, "$x$, to the\nnext block", "data"),
+}
+arrows = [(start, end, "") for start, end in itertools.pairwise(boxes)]
+arrows += [("x", "sum 1", "kept as it is"), ("sum 1", "sum 2", "kept as it is")]
+ak.plots.diagram(boxes, arrows, unit=(1.5, 1.1))
 
 # %%
 ak.show(ak.text.TransformerBlock.call)
+
+# %% [markdown]
+# (`cross` and `memory` are for a second text to look at, as in translation; here there is none. `gelu` is a smooth ReLU, and
+# `drop` is dropout.)
+#
+# A **GPT** (Radford et al. 2018) is a stack of these blocks between the embedding and, as in our LSTM, the same embedding turned
+# round. The one that section 5 trains, as a table; a block gives its vectors, and the keys and values of its heads:
+
+# %% tags=["nbval-ignore-output"]
+gpt = ak.text.GPT(bpe[1024], context, width=pick(32, 128), num_layers=pick(1, 4))
+x = gpt.embedding(tokens)
+for block in gpt.blocks:
+    x, _ = block(x)
+ak.plots.shapes(keras.Model(tokens, gpt.norm(x)))
 
 # %%
 ak.show(ak.text.GPT.read)

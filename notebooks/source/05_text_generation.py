@@ -482,33 +482,65 @@ ak.show(ak.text.LanguageModel.token_losses)
 ak.show(ak.text.LanguageModel.train_step)
 
 # %% [markdown]
-# `windows` cuts the texts into rows of 128 tokens. The LSTM and the GPT take different numbers of
-# steps. Neither their weights nor their seconds are equal: both are printed, and belong to the comparison below.
-# AdamW, gradients clipped at norm 1, a rate that warms up (预热) for 100 steps and then falls along a cosine: `adamw`.
+# `windows` cuts the texts into rows of 128 tokens. AdamW, gradients clipped at norm 1, a rate that warms up (预热) for 100 steps
+# and then falls along a cosine: `adamw`. The networks get different numbers of steps, so that both train for about the
+# same time. `Race` stops the clock after each tenth of it and asks how good the model is on unseen chapters.
+
 
 # %% tags=["nbval-ignore-output"]
-contestants = {
-    "LSTM": (ak.text.RNNLanguageModel(bpe[1024], cell="lstm", units=384), pick(12, 540)),
-    "GPT": (ak.text.GPT(bpe[1024], width=128), pick(12, 850)),
-}
-histories, seconds = {}, {}
+class Race(keras.callbacks.Callback):
+    """After each epoch: the seconds of training so far, and bits per character on some texts."""
+
+    def __init__(self, texts):
+        super().__init__()
+        self.texts, self.seconds, self.bits = texts, [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter() - (self.seconds[-1] if self.seconds else 0)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self.start)
+        losses = self.model.text_losses(self.texts)
+        self.bits.append(ak.metrics.bits_per_character(*losses)[0])
+
+
+unseen = test_texts[:: pick(3, 8)]
+contestants = {"LSTM": (lstm, pick(4, 330)), "GPT": (gpt, pick(4, 700))}
+races = {}
 for name, (model, steps) in contestants.items():
     rate = {"LSTM": 1e-2, "GPT": 4e-3}[name]  # each about as high as it can be
-    model.compile(ak.text.adamw(steps, rate, warmup_steps=pick(5, 100)))
+    model.compile(ak.text.adamw(steps, rate, warmup_steps=pick(1, 100)))
     data = model.windows(texts, batch_size=16).repeat()
     model.fit(data.take(1), verbose=0)  # builds the graph
-    start = time.perf_counter()
-    histories[name] = model.fit(data, steps_per_epoch=steps // 10, epochs=10, verbose=0).history
-    seconds[name] = time.perf_counter() - start
-    print(
-        f"{name}: {model.count_params():,} weights, {steps} steps in {seconds[name]:.0f} s, "
-        f"{steps * 16 * 128 / seconds[name]:,.0f} tokens/s, loss {histories[name]['loss'][-1]:.3f}"
+    races[name] = Race(unseen)
+    epochs = pick(2, 10)
+    model.fit(
+        data,
+        steps_per_epoch=steps // epochs,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[races[name]],
     )
-ak.plots.curves(
-    {name: history["bits_per_character"] for name, history in histories.items()},
-    xlabel="tenth of the training",
-    ylabel="bits per character",
-)
+    seconds = races[name].seconds[-1]
+    print(
+        f"{name}: {model.count_params():,} weights, {steps} steps in {seconds:.0f} s, "
+        f"{steps * 16 * context / seconds:,.0f} tokens/s"
+    )
+
+fig, axes = ak.plots.figure(size=(8, 4.2))
+for name, race in races.items():
+    axes[0, 0].plot(race.seconds, race.bits, "o-", label=name)
+counts = ak.metrics.bits_per_character(*ngram.text_losses(unseen))[0]
+axes[0, 0].axhline(counts, color="black", linestyle="--", label="n-gram, 4 tokens")
+axes[0, 0].set(xlabel="seconds of training", ylabel="bits per character, unseen")
+axes[0, 0].set(xlim=(0, None), ylim=(1, 3))
+axes[0, 0].legend()
+fig
+
+# %% [markdown]
+# Bits against seconds: lower is better, and one above the other both networks have had the same time. The n-gram, the dashed
+# line, was counted in less. (Both rates fall until the
+# end, so a point in the middle is not the best that a shorter training could have reached. The ends can be compared.)
 
 # %% [markdown]
 # ## 6. The number
@@ -519,7 +551,7 @@ ak.plots.curves(
 
 # %% tags=["nbval-ignore-output"]
 for name, (model, _) in contestants.items():
-    results[f"{name},\n{seconds[name]:.0f} s"] = model.text_losses(test_texts)
+    results[f"{name},\n{races[name].seconds[-1]:.0f} s"] = model.text_losses(test_texts)
 entry = ak.checkpoints.manifest()["gpt_kjv"]
 results[f"GPT checkpoint,\n{entry['training_minutes']:.0f} min"] = english.text_losses(test_texts)
 estimates = [ak.metrics.bits_per_character(*losses) for losses in results.values()]
@@ -529,14 +561,16 @@ best_count = results["n-gram,\n4 tokens"]
 for name, losses in list(results.items())[2:]:
     difference, error = ak.metrics.bits_per_character(losses[0] - best_count[0], losses[1])
     print(f"{name!r} minus the n-gram of tokens: {difference:+.3f} ± {error:.3f}")
-assert ak.profile.name() == "fast" or difference < -5 * error  # the last one: the checkpoint's
+    margin = -difference if "checkpoint" in name else difference
+    assert ak.profile.name() == "fast" or margin > 3 * error
 ak.plots.bars(*zip(*estimates), list(results), "bits per character")
 
 # %% [markdown]
-# **At this budget, counting wins**, then comes the LSTM, then the GPT, and each step is many error bars wide. The textbooks'
-# order is the other way round. A recurrent network is built on the belief that the near past matters most; attention has to
-# find even that out, and it has only begun. The order of the two networks also hangs on details: with its embeddings begun
-# as small as Keras' default, this LSTM was far behind the GPT. Who compares two models compares two tunings.
+# **At this budget, counting wins**: both networks need more bits, by many error bars. The textbooks' order is the other way
+# round. An n-gram is built on the belief that the near past matters most, a recurrent network leans to it, and attention
+# has to find even that out. Which of the two networks is ahead, the plot of section 5 says, second by second; a comparison
+# at different seconds says nothing. It also hangs on details: with its embeddings begun as small as Keras' default, this
+# LSTM was far behind the GPT. Who compares two models compares two budgets and two tunings.
 #
 # An hour turns it round: the checkpoint is the same class as our GPT, with three times the weights and 2,048 tokens, and it
 # beats the counts by far. Counts do not get better by counting the same text again. (An LSTM trained for an hour is
@@ -555,16 +589,17 @@ fig, axes = ak.plots.figure(columns=2, size=(5.6, 4.0))
 ends = []
 for width, num_layers in sizes:
     keras.utils.set_random_seed(0)
-    model = ak.text.GPT(bpe[1024], width=width, num_layers=num_layers)
-    model.compile(ak.text.adamw(learning_rate=4e-3, warmup_steps=pick(5, 40)))
-    epochs = pick(2, 20)
+    model = ak.text.GPT(bpe[1024], context, width, num_layers)
+    optimizer = ak.text.adamw(learning_rate=4e-3, warmup_steps=pick(5, 40))
+    model.compile(optimizer)
+    epochs = pick(2, 15)
     losses = model.fit(
         model.windows(texts, 16).repeat(),
-        steps_per_epoch=pick(2, 10),
+        steps_per_epoch=pick(1, 10),
         epochs=epochs,
         verbose=0,
     ).history["loss"]
-    tokens_read = (np.arange(epochs) + 0.5) * pick(2, 10) * 16 * 128
+    tokens_read = (np.arange(epochs) + 0.5) * pick(1, 10) * 16 * context
     weights = model.count_params() - model.embedding.count_params()
     ends.append((weights, losses[-1]))
     axes[0, 0].plot(tokens_read, losses, label=f"{weights:,} weights")

@@ -747,24 +747,26 @@ ak.show(ak.text.keep_top)
 beginning = "Behold, I will"
 logits = np.log(english.token_probabilities(beginning))[None]
 settings = {
-    "temperature 1": (1.0, None, None),
     "temperature 0.5": (0.5, None, None),
+    "temperature 1": (1.0, None, None),
     "temperature 2": (2.0, None, None),
     "top_k=5": (1.0, 5, None),
     "top_p=0.8": (1.0, None, 0.8),
+    "temperature 2, top_p=0.8": (2.0, None, 0.8),
 }
-fig, axes = ak.plots.figure(columns=5, size=(3.2, 3.8), sharex=True)
-for axis, (title, (temperature, top_k, top_p)) in zip(axes[0], settings.items()):
+fig, axes = ak.plots.figure(columns=3, rows=2, size=(4.2, 3.6), sharex=True)
+for axis, (title, (temperature, top_k, top_p)) in zip(axes.flat, settings.items()):
     kept = np.array(keras.ops.softmax(ak.text.keep_top(logits / temperature, top_k, top_p)))[0]
     next_token_bars(axis, kept)
     tail = np.sort(kept)[:-10].sum()
-    axis.set_title(title, fontsize=13)
+    axis.set_title(title)
     print(f"{title}: {np.count_nonzero(kept)} tokens possible, {tail:.1%} for all but these ten")
 fig
 
 # %% [markdown]
 # A temperature of 2 gives most of the probability to tokens that are not in the picture at all: two thousand small
-# chances. This is the tail that top-p cuts, and that a lower temperature thins out. Try it yourself:
+# chances. This is the tail that top-p cuts, and that a lower temperature thins out. Try it yourself: run this cell, and it shows a field and two
+# sliders:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -777,8 +779,12 @@ def explore(beginning, temperature, top_p):
     return fig
 
 
+whole = {"style": {"description_width": "initial"}, "continuous_update": False}
 explorer = ipywidgets.interact(
-    explore, beginning="The LORD is my", temperature=(0.1, 3.0), top_p=(0.05, 1.0, 0.05)
+    explore,
+    beginning="The LORD is my",
+    temperature=ipywidgets.FloatSlider(0.8, min=0.1, max=3, step=0.1, **whole),
+    top_p=ipywidgets.FloatSlider(1.0, min=0.05, max=1, step=0.05, **whole),
 )
 
 # %% [markdown]
@@ -801,7 +807,8 @@ fig
 # in class.
 
 # %% tags=["nbval-ignore-output"]
-written = english.generate(
+writer = pick(gpt, english)  # fast: a small one
+written = writer.generate(
     "And it came to pass",
     max_new_tokens=pick(20, 120),
     temperature=0.8,
@@ -813,15 +820,15 @@ for piece in written:
     print(piece, end="", flush=True)
 
 # %% [markdown]
-# The KV cache makes it quick. The same 100 tokens with and without, on this machine, and the two texts are the same:
+# The KV cache makes it quick. The same tokens with and without, on this machine, and the two texts are the same:
 
 # %% tags=["nbval-ignore-output"]
-drawn = {}
+drawn, n_new = {}, pick(10, 100)
 for cache in (True, False):
-    english.generate("And", max_new_tokens=100, seed=0, cache=cache)  # builds the graph
+    writer.generate("And", max_new_tokens=n_new, seed=0, cache=cache)  # builds the graph
     start = time.perf_counter()
-    drawn[cache] = english.generate("And", max_new_tokens=100, seed=2, cache=cache)
-    n_tokens = len(english.tokenizer.encode(drawn[cache])) - 1
+    drawn[cache] = writer.generate("And", max_new_tokens=n_new, seed=2, cache=cache)
+    n_tokens = len(writer.tokenizer.encode(drawn[cache])) - 1
     print(f"cache={cache}: {n_tokens / (time.perf_counter() - start):.0f} tokens/s")
 assert drawn[True] == drawn[False]
 
@@ -830,7 +837,7 @@ assert drawn[True] == drawn[False]
 # drops the worst:
 
 # %% tags=["nbval-ignore-output"]
-for text, log_p in english.beam_search("The LORD is my", n_beams=4, max_new_tokens=8):
+for text, log_p in writer.beam_search("The LORD is my", n_beams=4, max_new_tokens=8):
     print(f"log p = {log_p:.1f}: {text!r}")
 
 # %% [markdown]
@@ -848,14 +855,14 @@ ak.show(ak.poetry.quatrain)
 # %% tags=["nbval-ignore-output"]
 poet = ak.checkpoints.load("gpt_tang")
 print("Three, as they come:\n")
-for seed in range(3):
+for seed in range(pick(0, 3)):
     print(ak.poetry.quatrain(poet, line_length=(5, 7, 7)[seed], seed=seed), "\n")
 
 # %% [markdown]
 # **From a first line.** The most famous ones of the language, and the model goes on in its own way:
 
 # %% tags=["nbval-ignore-output"]
-for first_line in ("床前明月光", "春眠不觉晓", "两个黄鹂鸣翠柳"):
+for first_line in ("床前明月光", "春眠不觉晓", "两个黄鹂鸣翠柳")[: pick(1, 3)]:
     print(ak.poetry.quatrain(poet, first_line=first_line, seed=1), "\n")
 
 # %% [markdown]
@@ -863,8 +870,8 @@ for first_line in ("床前明月光", "春眠不觉晓", "两个黄鹂鸣翠柳"
 
 # %% tags=["nbval-ignore-output"]
 acrostics = {}
-for acrostic in ("春夏秋冬", "人工智能", "新年快乐"):
-    for line_length in (5, 7):
+for acrostic in ("春夏秋冬", "人工智能", "新年快乐")[: pick(1, 3)]:
+    for line_length in (5, 7)[: pick(1, 2)]:
         poem = ak.poetry.quatrain(
             poet, acrostic=acrostic, line_length=line_length, seed=len(acrostics)
         )
@@ -880,7 +887,7 @@ for acrostic in ("春夏秋冬", "人工智能", "新年快乐"):
 # how often does the model rhyme without the rule?
 
 # %% tags=["nbval-ignore-output"]
-free = poet.generate([""] * pick(8, 200), 36, seed=0)
+free = poet.generate([""] * pick(8, 200), pick(26, 36), seed=0)
 kept = [ak.poetry.verses(poem) for poem in free]
 groups = {"written without the rule": [lines for lines in kept if lines]}
 print(f"{len(groups['written without the rule'])} of {len(free)} keep the form by themselves")

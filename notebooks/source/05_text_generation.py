@@ -907,18 +907,15 @@ for name, group in groups.items():
 # Always take the likeliest token (temperature 0, **greedy**, 贪心), and the text runs in a circle:
 
 # %% tags=["nbval-ignore-output"]
-n_new = pick(30, 200)
+n_new = pick(15, 200)
 prompts = ["And it came to pass", "The children of", "Behold, I", "And Jesus", "He that", "O LORD"]
 ways = {
     "greedy": {"temperature": 0},
     "greedy,\npenalty 1.3": {"temperature": 0, "repetition_penalty": 1.3},
-    "temperature 0.8": {"temperature": 0.8},
-    "top_p=0.9": {"top_p": 0.9},
 }
-written = {
-    name: [english.generate(prompt, n_new, seed=i, **way) for i, prompt in enumerate(prompts)]
-    for name, way in ways.items()
-}
+if ak.profile.name() != "fast":
+    ways |= {"temperature 0.8": {"temperature": 0.8}, "top_p=0.9": {"top_p": 0.9}}
+written = {name: writer.generate(prompts, n_new, seed=0, **way) for name, way in ways.items()}
 written["real"] = [text[:600] for text in test_texts[:6]]
 print(written["greedy"][0][:400])
 
@@ -927,7 +924,7 @@ def repeated(text, n=4):
     """Share of the runs of `n` words that the text has had before."""
     words = text.split()
     runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    return 1 - len(set(runs)) / len(runs)
+    return (len(runs) - len(set(runs))) / max(len(runs), 1)
 
 
 shares = np.array([[repeated(text) for text in texts_] for texts_ in written.values()])
@@ -935,11 +932,29 @@ errors = shares.std(axis=1, ddof=1) / np.sqrt(shares.shape[1])
 ak.plots.bars(shares.mean(axis=1), errors, list(written), "runs of 4 words said before")
 
 # %% [markdown]
-# - The **symptom**: the same words again and again. Each time a phrase is said makes it likelier that it is said again (heads
-#   like that of section 7 probably have their part in it). The likeliest text is not a typical one.
-# - The **detector**: the share of repeated runs of words, beside that of real text.
-# - The **cure**: draw. Or divide the logits of what has been said by a penalty (Keskar et al. 2019), which works on
-#   short texts; in long ones it makes even "the" unlikely.
+# By this number the penalty is best: it says nothing twice, where even real text does. But the penalty cannot tell a phrase
+# from a word that every sentence needs. Here is what it wrote, and the share of "the", beside that of real text:
+
+# %% tags=["nbval-ignore-output"]
+print(written["greedy,\npenalty 1.3"][0], "\n")
+the = {}
+for name, group in {**written, "real": test_texts}.items():
+    words = " ".join(group).split()
+    the[name] = words.count("the") / len(words)
+    print(
+        f"{name!r}: {the[name]:.1%} of the words are 'the', {len(words) / len(group):.0f} words a text"
+    )
+assert ak.profile.name() == "fast" or the["greedy,\npenalty 1.3"] < 0.6 * the["real"]
+
+# %% [markdown]
+# A name that was used is used up, so the story runs from one to the next. And the texts break off: END is the one token that
+# is never punished, and gains from all that the others lose. (Real texts here are whole chapters.)
+#
+# - The **symptom**: the same words again and again. Each time a phrase is said makes it likelier that it is said again. The
+#   likeliest text is not a typical one.
+# - The **detector**: the share of repeated runs of words, beside that of real text. Too few are as suspicious as too many.
+# - The **cure**: draw. Or divide the logits of what has been said by a penalty (Keskar et al. 2019), a mild one, for short
+#   texts.
 #
 # ### It looks ahead
 #
@@ -963,16 +978,19 @@ def looks_ahead(model, tokenizer):
 masked = {}
 for name, kind in (("mask", ak.text.CausalSelfAttention), ("no mask", Unmasked)):
     keras.utils.set_random_seed(0)
-    model = ak.text.GPT(characters, context_length=64, width=64, num_layers=2)
+    model = ak.text.GPT(characters, context_length=64, width=64, num_layers=pick(1, 2))
     for block in model.blocks:
         block.attention.__class__ = kind
-    model.compile(ak.text.adamw(learning_rate=4e-3, warmup_steps=pick(5, 40)), jit_compile=False)
-    steps = pick(5, 200)
+    optimizer = ak.text.adamw(learning_rate=4e-3, warmup_steps=pick(1, 40))
+    model.compile(optimizer, jit_compile=False)
+    steps = pick(2, 200)
     model.fit(model.windows(texts, 16).repeat(), steps_per_epoch=steps, verbose=0)
-    loss = model.evaluate(model.windows(test_texts[:3], shuffle=False), verbose=0, return_dict=True)
+    unseen = model.windows(test_texts[: pick(1, 3)], shuffle=False)
+    loss = model.evaluate(unseen, verbose=0, return_dict=True)
     masked[name] = loss["bits_per_character"], looks_ahead(model, characters)
     print(f"{name}: {masked[name][0]:.2f} bits per character, looks ahead: {masked[name][1]:.2f}")
-    print("   writes:", repr(model.generate("And God said", max_new_tokens=60, seed=0)))
+    if ak.profile.name() != "fast":
+        print("   writes:", repr(model.generate("And God said", max_new_tokens=60, seed=0)))
 assert masked["mask"][1] < 1e-4 < masked["no mask"][1]
 assert ak.profile.name() == "fast" or masked["no mask"][0] < masked["mask"][0]
 
@@ -989,8 +1007,8 @@ assert ak.profile.name() == "fast" or masked["no mask"][0] < masked["mask"][0]
 # measure, for idioms are nobody's property. (Its share is a little too low: verses known from training were taken out of it.)
 
 # %% tags=["nbval-ignore-output"]
-all_texts = [text.split() for text in ak.datasets.text("kjv")]
-written = [english.generate("", pick(30, 200), seed=seed) for seed in range(pick(4, 32))]
+all_texts = [text.split() for text in texts]
+written = writer.generate([""] * pick(8, 32), pick(40, 200), seed=0)
 for n in (4, 8, 12):
     overlap = ak.metrics.ngram_overlap([text.split() for text in written], all_texts, n)
     usual = ak.metrics.ngram_overlap([text.split() for text in test_texts], all_texts, n)

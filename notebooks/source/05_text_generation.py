@@ -1151,7 +1151,7 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 # - Write the acrostic of a friend's name with `n_candidates=1` and with 64. Is what the model finds likelier also better?
 #
 # **Exercise.** *Min-p* sampling (Nguyen et al. 2024) keeps the tokens that have at least $p_{min}$ times the probability of the
-# likeliest. Write it as a function like `ak.text.keep_top`, plot it beside the five distributions of section 8, and find out, at
+# likeliest. Write it as a function like `ak.text.keep_top`, plot it beside the six distributions of section 8, and find out, at
 # temperature 2, which share of the words that it writes stand in the KJV, against top-p. `generate` takes rules of your own,
 # functions of the logits and of what is written: `rules=[lambda logits, written: min_p(logits / 2)]`.
 #

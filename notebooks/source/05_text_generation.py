@@ -662,9 +662,9 @@ axes[0, 0].legend()
 fig
 
 # %% [markdown]
-# The black line climbs through a verse and falls to zero at its end. A line through all numbers of the state follows it better
-# than the best single number. What a network knows is, as a rule, spread over many numbers, and a single one that stands for a
-# word of ours is luck.
+# The black line climbs through a verse and falls to zero at its end. The network notices the end, and roughly how long ago it was;
+# how well each line follows, the correlations say. What a network knows is, as a rule, spread over many numbers, and a single
+# one that stands for a word of ours is luck.
 #
 # **The attention of the GPT checkpoint** can be read directly: each row of a map is a position, each column where it looks.
 # Of its 36 heads here are two, at work on a line: the one that looks most at the token just before, and the one that looks
@@ -765,8 +765,8 @@ fig
 
 # %% [markdown]
 # A temperature of 2 gives most of the probability to tokens that are not in the picture at all: two thousand small
-# chances. This is the tail that top-p cuts, and that a lower temperature thins out. Try it yourself: run this cell, and it shows a field and two
-# sliders:
+# chances. This is the tail that top-p cuts, and that a lower temperature thins out. Try it yourself: run this cell, and it
+# shows a field and two sliders:
 
 
 # %% tags=["nbval-ignore-output"]

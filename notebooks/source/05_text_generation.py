@@ -505,7 +505,7 @@ class Race(keras.callbacks.Callback):
 
 
 unseen = test_texts[:: pick(3, 8)]
-contestants = {"LSTM": (lstm, pick(4, 330)), "GPT": (gpt, pick(4, 700))}
+contestants = {"LSTM": (lstm, pick(2, 330)), "GPT": (gpt, pick(2, 700))}
 races = {}
 for name, (model, steps) in contestants.items():
     rate = {"LSTM": 1e-2, "GPT": 4e-3}[name]  # each about as high as it can be
@@ -887,7 +887,7 @@ for acrostic in ("春夏秋冬", "人工智能", "新年快乐")[: pick(1, 3)]:
 # how often does the model rhyme without the rule?
 
 # %% tags=["nbval-ignore-output"]
-free = poet.generate([""] * pick(8, 200), pick(26, 36), seed=0)
+free = poet.generate([""] * pick(4, 200), pick(26, 36), seed=0)
 kept = [ak.poetry.verses(poem) for poem in free]
 groups = {"written without the rule": [lines for lines in kept if lines]}
 print(f"{len(groups['written without the rule'])} of {len(free)} keep the form by themselves")

@@ -220,18 +220,9 @@ def test_alpha_and_mix_of_adain_are_interpolations():
     assert np.abs(one - other).max() > 1e-3
     for mix, expected in (((1, 0), one), ((0, 3), other)):
         np.testing.assert_allclose(transfer.stylize(content, styles, mix), expected, atol=1e-5)
-    plain = [transfer.stylize(content, x, alpha=0) for x in styles]
-    np.testing.assert_allclose(*plain, atol=1e-5)
-    # Without the style, maps keep their own statistics: what the decoder says of them as they are.
-    sizes = [rms(style.channel_statistics(x)) for x in transfer.features(content[None]).values()]
-
-    def decoded(x):
-        maps = transfer.features(x).values()
-        return transfer.decoder([m / size for m, size in zip(maps, sizes, strict=True)])
-
-    alone = style.in_tiles(lambda x: x + decoded(x), content)
-    assert np.abs(decoded(content[None])).max() > 0.05
-    np.testing.assert_allclose(plain[0], alone, atol=1e-3)
+    plain = transfer.stylize(content, styles[0], alpha=0)
+    np.testing.assert_allclose(plain, content, atol=1e-4)
+    assert np.abs(transfer.stylize(content, content) - content).max() > 0.05, "nothing painted"
 
 
 def test_strength_of_adain_moves_the_statistics_linearly(monkeypatch):

@@ -182,7 +182,7 @@ class AdaIN(Model):
         Args:
             image, styles: floats in [-1, 1], (H, W, 3); `styles` may be a list.
             style_mix: share of each style, by default equal ones.
-            alpha: strength of the style, from 0 (colours and features stay) to 1.
+            alpha: strength of the style, from 0 (the image as it is) to 1.
             tile: a larger image is painted in tiles, see `FastStyleTransfer.stylize`.
         """
         image = check_image("image", image)
@@ -200,7 +200,12 @@ class AdaIN(Model):
             sum(share * x for share, x in zip(shares, layer, strict=True))
             for layer in zip(own, *theirs, strict=True)
         ]
-        return in_tiles(lambda x: self._paint(x, target, own)[0], image, tile)
+
+        def paint(x):
+            # No decoder is an exact inverse: less style is less paint, too, and none is the image.
+            return x + alpha * (self._paint(x, target, own)[0] - x)
+
+        return in_tiles(paint, image, tile)
 
     def get_config(self):
         # Of the perceptual network: Keras knows both names as the model's own.

@@ -455,6 +455,7 @@ def _names(side):
 
 def _plain(text):
     """A label as one says it: in one line, without TeX; nothing of one that Matplotlib made up."""
+    text = re.sub(r"(?<=[a-z])\\", " ", text)  # of \sigma\varepsilon, two words
     return "" if text.startswith("_") else " ".join(re.sub(r"-\n|[\\${}]", "", text).split())
 
 

@@ -172,6 +172,8 @@ def test_a_figure_of_ones_own_says_what_it_shows():
     figure, axes = plots.figure()
     axes[0, 0].barh(["bag", "boot"], [1.0, 2.0])
     assert alt(figure) == "bag 1, boot 2"
+    axes[0, 0].set_title(r"$z = \mu + \sigma\varepsilon$, $p_\theta$")
+    assert alt(figure).startswith("z = mu + sigma varepsilon, p_theta, ")
     figure = plots.grid(np.zeros((6, 8, 8, 1)), alt="Six black squares")
     assert alt(figure) == "Six black squares"
 

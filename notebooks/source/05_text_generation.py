@@ -505,7 +505,7 @@ class Race(keras.callbacks.Callback):
 
 
 unseen = test_texts[:: pick(3, 8)]
-contestants = {"LSTM": (lstm, pick(2, 330)), "GPT": (gpt, pick(2, 700))}
+contestants = {"LSTM": (lstm, pick(2, 270)), "GPT": (gpt, pick(2, 330))}
 races = {}
 for name, (model, steps) in contestants.items():
     rate = {"LSTM": 1e-2, "GPT": 4e-3}[name]  # each about as high as it can be
@@ -592,7 +592,7 @@ for width, num_layers in sizes:
     model = ak.text.GPT(bpe[1024], context, width, num_layers)
     optimizer = ak.text.adamw(learning_rate=4e-3, warmup_steps=pick(5, 40))
     model.compile(optimizer)
-    epochs = pick(2, 15)
+    epochs = pick(2, 12)
     losses = model.fit(
         model.windows(texts, 16).repeat(),
         steps_per_epoch=pick(1, 10),

@@ -63,11 +63,9 @@ def figure(columns=1, rows=1, size=(6.0, 4.0), **kwargs):
 
 
 def _for_notebook(fig, **kwargs):
-    """What a notebook asks of each thing that it shows: its data, and metadata of them."""
-    from IPython.core.pylabtools import print_figure
-
+    """No data, for the notebook draws a figure in the format that is set, but the text for it."""
     alt = getattr(fig, "alt", None) or _describe(fig)
-    return {"image/png": print_figure(fig, base64=True)}, {"image/png": {"alt": alt}}
+    return {}, {kind: {"alt": alt} for kind in ("image/png", "image/jpeg")}
 
 
 @functools.cache

@@ -88,6 +88,8 @@ def normalise(notebook, chapter):
             cell.outputs = merge_streams(cell.outputs)
             for output in cell.outputs:
                 data = output.get("data", {})
+                if data:  # a text for a picture in another format is left over
+                    output.metadata = {k: v for k, v in output.metadata.items() if k in data}
                 if "image/png" in data:
                     data["image/png"] = smaller(data["image/png"])
                 if WIDGET in data:  # what is seen where no kernel runs

@@ -108,7 +108,7 @@ def page(notebook, title):
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)
-            for mime in ("image/png", "image/gif"):
+            for mime in ("image/png", "image/jpeg", "image/gif"):
                 if mime in data:
                     alt = html.escape(output.metadata.get(mime, {}).get("alt", ""))
                     picture = f'<img src="data:{mime};base64,{data.pop(mime)}" alt="{alt}">'

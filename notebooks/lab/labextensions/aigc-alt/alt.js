@@ -1,7 +1,7 @@
 // JupyterLab leaves out the alternative text that a notebook stores with a picture, and a slider's
 // name. This small extension adds both. By hand, in the form that webpack gives to an extension.
 
-const MIME_TYPES = ["image/png", "image/gif"];
+const MIME_TYPES = ["image/png", "image/jpeg", "image/gif"];
 let shared; // the packages that JupyterLab shares with extensions, by name and version
 
 /** Render pictures as JupyterLab does, and say what they show. */

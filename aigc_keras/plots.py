@@ -392,8 +392,9 @@ def _describe_panel(axis):
         yield f"down: {y}, across: {x}" if x else y
     columns, rows = _names(axis.xaxis), _names(axis.yaxis)
     for image in axis.images:
-        height, width = image.get_array().shape[:2]
-        yield _plain(image.get_label()) or f"a map of {height} x {width} values"
+        height, width, *colors = image.get_array().shape
+        values = "a picture" if colors else f"a map of {height} x {width} values"
+        yield _plain(image.get_label()) or values
         yield rows and f"rows: {', '.join(rows)}"
         yield columns and f"columns: {', '.join(columns)}"
     bars = [container for container in axis.containers if hasattr(container, "patches")]

@@ -173,6 +173,10 @@ def test_a_figure_of_ones_own_says_what_it_shows():
     assert alt(figure) == "bag 1, boot 2"
     axes[0, 0].set_title(r"$z = \mu + \sigma\varepsilon$, $p_\theta$")
     assert alt(figure).startswith("z = mu + sigma varepsilon, p_theta, ")
+    figure, axes = plots.figure()
+    axes[0, 0].imshow(np.zeros((8, 8, 3)))
+    axes[0, 0].set_title("night")
+    assert alt(figure) == "night, a picture"
     figure = plots.grid(np.zeros((6, 8, 8, 1)), alt="Six black squares")
     assert alt(figure) == "Six black squares"
 

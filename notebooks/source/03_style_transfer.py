@@ -31,7 +31,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # many models are no error
-set_matplotlib_formats("jpeg", pil_kwargs={"quality": 65})  # photographs
+set_matplotlib_formats("jpeg", pil_kwargs={"quality": 50})  # photographs
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
 ak.profile.announce("03_style_transfer")
 

@@ -615,7 +615,12 @@ keras.utils.set_random_seed(0)
 crop_images, _ = ak.datasets.arrays("photographs", "train")
 pairs = recipes.style_pairs(crop_images, n_seeds=pick(1, 2))
 some_contents, some_styles = next(iter(pairs.unbatch().batch(6)))
-ak.plots.grid(np.concatenate([some_contents, some_styles]), columns=6, inches=1.8)
+ak.plots.grid(
+    np.concatenate([some_contents, some_styles]),
+    columns=6,
+    inches=1.8,
+    alt="Six parts of photographs, and below each the style that it is trained with",
+)
 
 # %% tags=["nbval-ignore-output"]
 fresh.compile()
@@ -661,7 +666,7 @@ pair = [styles[name] for name in chosen]
 
 def draw(alpha=1.0, ink_wash=0.5):
     picture = adain.stylize(contents["coffee"], pair, (1 - ink_wash, ink_wash), alpha)
-    return ak.plots.grid(picture[None], inches=3.5)
+    return ak.plots.grid(picture[None], inches=3.5, alt="The coffee, painted as the sliders say")
 
 
 sliders = ipywidgets.interact(

@@ -25,10 +25,15 @@ def pick(fast, lesson):
 def announce(chapter):
     """Print the profile in force, and what the lesson profile of this chapter has cost."""
     print(f"Profile: {name()} (of {', '.join(NAMES)}; set AIGC_PROFILE before you start).")
+    print(cost(chapter))
+
+
+def cost(chapter):
+    """What this chapter's last build took, in a sentence; its builder puts the new figures in."""
     measured = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
+    cores, minutes, memory = "?", "?", "?"
     if chapter in measured:
         lesson = measured[chapter]
-        print(
-            f"Measured in the lesson profile on {lesson['cores']} cores: "
-            f"about {lesson['seconds'] / 60:.0f} minutes, {lesson['peak_memory_gib']:.0f} GiB."
-        )
+        cores, minutes = lesson["cores"], f"{lesson['seconds'] / 60:.0f}"
+        memory = f"{lesson['peak_memory_gib']:.0f}"
+    return f"Measured in the lesson profile on {cores} cores: {minutes} min, {memory} GiB."

@@ -30,6 +30,8 @@ MEASUREMENTS = NOTEBOOKS.parent / "data" / "chapters.json"
 README = NOTEBOOKS.parent / "README.md"
 # As JupyterLab writes it into a notebook that is opened.
 KERNELSPEC = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+# What `ak.profile.announce` printed of the build before.
+COST = r"on [\d?]+ cores: [\d?]+ min, [\d?]+ GiB"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -202,8 +204,6 @@ def main():
             seconds, memory = execute(notebook, arguments.profile)
         except CellExecutionError as error:
             sys.exit(f"{path.name}: {error}")
-        if folder:
-            write(folder / f"{path.stem}.ipynb", normalise(notebook, path.stem))
         if lesson:
             record(
                 path.stem,
@@ -212,6 +212,13 @@ def main():
                 peak_memory_gib=round(memory, 2),
                 cores=cores,
             )
+        if folder:
+            text = normalise(notebook, path.stem)
+            if lesson:
+                text = re.sub(
+                    COST, f"on {cores} cores: {seconds / 60:.0f} min, {memory:.0f} GiB", text
+                )
+            write(folder / f"{path.stem}.ipynb", text)
         print(f"{path.stem}: {seconds:.1f} s, {memory:.2f} GiB, {cores} cores", flush=True)
 
 

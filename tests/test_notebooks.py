@@ -20,6 +20,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbval.plugin import get_sanitize_patterns
 from PIL import Image
 
+import aigc_keras as ak
+
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 IGNORE = "nbval-ignore-output"
@@ -150,6 +152,12 @@ def test_chapter(path):
     assert problems(path) == []
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_says_the_minutes_of_its_own_build(path):
+    """Not those of the build before: the front page has the same ones."""
+    assert ak.profile.cost(path.stem) in path.with_suffix(".ipynb").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", ["README.md", "STUDENTS.md"])
 def test_the_pages_on_problem_sets_repeat_no_figure_of_a_chapter(page):
     """What a chapter prints changes when it is built again; so do the minutes on the front page."""
@@ -189,7 +197,7 @@ display(figure, metadata={"image/png": {"alt": "A line from one to two"}})
 # %% tags=["nbval-ignore-output"]
 import os
 
-print(os.environ["AIGC_PROFILE"])
+print(os.environ["AIGC_PROFILE"], "on {0} cores: {0} min, {0} GiB".format("?"))
 sliders = interact(lambda x: None, x=(0, 3))
 """
 
@@ -226,7 +234,8 @@ def test_a_built_chapter_is_faultless(course):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert notebook.cells[1].outputs[0].text == "one\nstep 2"
-    assert notebook.cells[3].outputs[0].text == "lesson\n"
+    said = notebook.cells[3].outputs[0].text
+    assert re.fullmatch(r"lesson on \d+ cores: 0 min, 0 GiB\n", said)
     assert notebook.cells[3].outputs[1].data["text/plain"].startswith("Run this cell")
 
 

@@ -13,7 +13,7 @@ help: ## list the targets
 lab: .venv/.ready .venv/.data ## set up what is missing and open JupyterLab on the chapters (LAB_ARGS=...)
 	$(VENV) notebooks/lab.py $(LAB_ARGS)
 
-test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in a quarter of an hour
+test: .venv/.ready .venv/.data ## set up what is missing and run the tests and every chapter, in up to half an hour
 	AIGC_PROFILE=fast $(VENV) -m pytest --nbval --numprocesses=2 --dist=loadfile
 
 course: .venv/.ready .venv/.data ## train every chapter again and rebuild its notebook

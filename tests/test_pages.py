@@ -32,6 +32,7 @@ def test_pictures_formulas_and_widgets():
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
     outputs = [
         output(**{"image/png": "AAAA", "text/plain": "<Figure>"}),
+        output(**{"image/jpeg": "CCCC", "text/plain": "<Figure>"}),
         output(**{"image/gif": "BBBB", "text/plain": "<Image>"}),
         output(**widget, **{"text/plain": "Run this cell"}),
     ]
@@ -43,6 +44,7 @@ def test_pictures_formulas_and_widgets():
     assert [(image["src"].partition(";")[0], image["alt"]) for image in soup("img")] == [
         ("data:image/png", "a picture"),
         ("data:image/png", 'Boots & "bags"'),
+        ("data:image/jpeg", 'Boots & "bags"'),
         ("data:image/gif", 'Boots & "bags"'),
     ]
     formulas = [(formula.name, formula.text) for formula in soup.select(".tex")]

@@ -31,9 +31,10 @@ def announce(chapter):
 def cost(chapter):
     """What this chapter's last build took, in a sentence; its builder puts the new figures in."""
     measured = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
-    cores, minutes, memory = "?", "?", "?"
-    if chapter in measured:
-        lesson = measured[chapter]
-        cores, minutes = lesson["cores"], f"{lesson['seconds'] / 60:.0f}"
-        memory = f"{lesson['peak_memory_gib']:.0f}"
-    return f"Measured in the lesson profile on {cores} cores: {minutes} min, {memory} GiB."
+    if chapter not in measured:
+        return "Measured in the lesson profile on ? cores: ? min, ? GiB."
+    lesson = measured[chapter]
+    return (
+        f"Measured in the lesson profile on {lesson['cores']} cores: "
+        f"{lesson['seconds'] / 60:.0f} min, {lesson['peak_memory_gib']:.0f} GiB."
+    )

@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from aigc_keras.guards import check_number, extra
-from aigc_keras.text import CharTokenizer, LanguageModel, drawn, usual_rules, write
+from aigc_keras.text import CharTokenizer, LanguageModel
+from aigc_keras.text.sampling import drawn, usual_rules
+from aigc_keras.text.writing import write
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
 # Tang poets spoke otherwise: not all of their rhymes are rhymes still.

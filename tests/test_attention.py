@@ -24,7 +24,7 @@ def turned(x, position):
 def test_rotation_is_a_product_of_complex_numbers():
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 8)).astype("float32")
     positions = np.array([0, 1, 7, 500])
-    rotated = np.asarray(text.rotate(x, positions))
+    rotated = np.asarray(attention.rotate(x, positions))
     expected = np.stack([turned(x[:, :, i], p) for i, p in enumerate(positions)], axis=2)
     np.testing.assert_allclose(rotated, expected, atol=1e-4)
     np.testing.assert_array_equal(rotated[:, :, 0], x[:, :, 0])
@@ -37,8 +37,10 @@ def test_rotated_products_depend_on_the_distance_alone():
     query, key = np.random.default_rng(0).normal(size=(2, 1, 1, 1, 8))
     starts, products = np.arange(40), []
     for distance in range(4):
-        queries = text.rotate(np.repeat(query, 40, axis=2), starts + distance)
-        products.append(np.sum(queries * text.rotate(np.repeat(key, 40, axis=2), starts), axis=-1))
+        queries = attention.rotate(np.repeat(query, 40, axis=2), starts + distance)
+        products.append(
+            np.sum(queries * attention.rotate(np.repeat(key, 40, axis=2), starts), axis=-1)
+        )
     products = np.array(products)[:, 0, 0]
     np.testing.assert_allclose(products, np.tile(products[:, :1], 40), atol=1e-4)
     assert np.abs(np.diff(products[:, 0])).min() > 0.01

@@ -7,6 +7,7 @@ import tensorflow as tf
 from letters import scrambled
 
 from aigc_keras import text
+from aigc_keras.text.recurrent import recur
 
 CELLS = ["rnn", "gru", "lstm"]
 UNITS = 5
@@ -74,7 +75,7 @@ def test_written_out_gradients_are_those_of_a_plain_loop(cell):
         return tuple(tf.stack(x) for x in zip(*states, strict=True))
 
     results = []
-    for run in (loop, text.recur):
+    for run in (loop, recur):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             states = run(function, inputs[0], inputs[1], tuple(inputs[2:]))

@@ -5,13 +5,7 @@ p(x) = p(x_1) p(x_2 | x_1) p(x_3 | x_1, x_2) ... Every model here gives p(next t
 and is trained on the cross-entropy of that, in nats a token.
 """
 
-from aigc_keras.attention import (
-    POSITIONS,
-    CausalSelfAttention,
-    TransformerBlock,
-    dropout_layer,
-    rotate,
-)
+from aigc_keras.attention import CausalSelfAttention, TransformerBlock
 from aigc_keras.text.gpt import GPT
 from aigc_keras.text.language_model import LanguageModel, adamw
 from aigc_keras.text.ngram import NGram
@@ -21,32 +15,7 @@ from aigc_keras.text.recurrent import (
     RNNLanguageModel,
     gru_cell,
     lstm_cell,
-    recur,
     rnn_cell,
 )
-from aigc_keras.text.sampling import (
-    Beams,
-    Never,
-    RepetitionPenalty,
-    Temperature,
-    Top,
-    Written,
-    bounded,
-    check_top,
-    draw,
-    drawn,
-    keep_top,
-    likeliest,
-    penalize_repetition,
-    usual_rules,
-)
-from aigc_keras.text.tokenizers import (
-    END,
-    PADDING,
-    BPETokenizer,
-    CharTokenizer,
-    check_decodable,
-    check_text,
-    check_texts,
-)
-from aigc_keras.text.writing import write
+from aigc_keras.text.sampling import Written, draw, keep_top, penalize_repetition
+from aigc_keras.text.tokenizers import END, PADDING, BPETokenizer, CharTokenizer

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aigc_keras.guards import check_number, extra
 from aigc_keras.text import CharTokenizer, LanguageModel
-from aigc_keras.text.sampling import drawn, usual_rules
+from aigc_keras.text.sampling import drawn, usual_rule
 from aigc_keras.text.writing import write
 
 # The 14 rhymes of modern Mandarin (中华新韵, Chinese Poetry Association 2005), by their finals.
@@ -159,7 +159,7 @@ def quatrain(
         raise ValueError(f"line_length: got {line_length!r}, accepted are 5 and 7.")
     if acrostic is not None and (len(acrostic) != 4 or set(acrostic) & set(MARKS)):
         raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
-    usual = usual_rules(tokenizer.vocab_size, temperature, top_p=top_p)
+    usual = usual_rule(tokenizer.vocab_size, temperature, top_p=top_p)
     if temperature == 0:
         raise ValueError("temperature: got 0, accepted is a number > 0.")
     n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)
@@ -191,7 +191,7 @@ def quatrain(
     start = first_line or ""
     prompts = [model.encode_prompt(start)] * n_candidates
     new = len(form) - len(start)
-    *_, (ends, written) = write(model, prompts, new, (keeps_form, *usual), drawn, seed)
+    *_, (ends, written) = write(model, prompts, new, (keeps_form, usual), drawn, seed)
     texts = [start + ends[i] for i in np.argsort(-written.scores[:n_candidates])]
     texts = [text for text in texts if rhymes(verses(text)[1][-1], text[-2])]
     if not texts:

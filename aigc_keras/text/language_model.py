@@ -11,7 +11,7 @@ from keras import ops
 from aigc_keras.guards import check_number, check_optimizer, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.model import Model, steady
-from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rules
+from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rule
 from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts
 from aigc_keras.text.writing import check_stop, pieces, write
 
@@ -309,7 +309,7 @@ class LanguageModel(Model):
         """
         check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
         size = self.tokenizer.vocab_size
-        usual = usual_rules(size, temperature, top_k, top_p, repetition_penalty)
+        usual = usual_rule(size, temperature, top_k, top_p, repetition_penalty)
         own, words = self._rules(rules), check_stop(stop)
         prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
         if not prompts or (stream and len(prompts) > 1):
@@ -323,7 +323,7 @@ class LanguageModel(Model):
         choice = drawn if temperature else likeliest
         settings = {"stop": words, "cache": cache, "compiled": not rules}
         settings["at_once"] = 1 if stream else 16 if words else None
-        written = write(self, given, max_new_tokens, own + usual, choice, seed, **settings)
+        written = write(self, given, max_new_tokens, (*own, usual), choice, seed, **settings)
         if stream:
             return pieces(prompts[0], (texts[0] for texts, _ in written), words)
         *_, (texts, _) = written

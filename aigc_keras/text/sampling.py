@@ -114,50 +114,35 @@ class Never(NamedTuple):
         return tf.where(tf.range(logits.shape[-1]) != self.token, logits, -math.inf)
 
 
-class RepetitionPenalty(NamedTuple):
-    """As `penalize_repetition`."""
+class Usual(NamedTuple):
+    """The settings of `generate`, in the order in which they act; None does nothing."""
 
-    penalty: float
-
-    def __call__(self, logits, written):
-        return penalize_repetition(logits, written.seen, self.penalty)
-
-
-class Temperature(NamedTuple):
-    """The logits are divided by it."""
-
-    temperature: float
-
-    def __call__(self, logits, written):
-        return logits / self.temperature
-
-
-class Top(NamedTuple):
-    """As `keep_top`."""
-
+    repetition_penalty: float | None = None
+    temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
 
     def __call__(self, logits, written):
+        if self.repetition_penalty is not None:
+            logits = penalize_repetition(logits, written.seen, self.repetition_penalty)
+        if self.temperature is not None:
+            logits = logits / self.temperature
         return keep_top(logits, self.top_k, self.top_p)
 
 
-def usual_rules(vocab_size, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0):
-    """The rules for these settings of `generate`, in their order, as a tuple; refuses bad ones."""
+def usual_rule(vocab_size, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0):
+    """`Usual` with these settings of `generate`; refuses bad ones."""
     check_number("temperature", temperature, low=0)
     check_number("repetition_penalty", repetition_penalty, low=1)
     check_top(top_k, top_p)
-    rules = ()
+    penalty = None
     if repetition_penalty != 1:
-        rules += (RepetitionPenalty(tf.constant(bounded(repetition_penalty), "float32")),)
-    if temperature == 0:
-        return rules
-    rules += (Temperature(tf.constant(bounded(temperature), "float32")),)
-    if top_k is not None or top_p not in (None, 1):
-        few = None if top_k is None else tf.constant(min(top_k, vocab_size), "int32")
-        share = None if top_p in (None, 1) else tf.constant(bounded(top_p), "float64")
-        rules += (Top(few, share),)
-    return rules
+        penalty = tf.constant(bounded(repetition_penalty), "float32")
+    if temperature == 0:  # takes the likeliest, whatever else is kept
+        return Usual(penalty)
+    few = None if top_k is None else tf.constant(min(top_k, vocab_size), "int32")
+    share = None if top_p in (None, 1) else tf.constant(bounded(top_p), "float64")
+    return Usual(penalty, tf.constant(bounded(temperature), "float32"), few, share)
 
 
 # --- choices ---

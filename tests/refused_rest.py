@@ -61,7 +61,6 @@ TEXTS_AND_TOKENS = [
         learning_rate=WEIGHT,
         warmup_steps=(-1, 1.5, "x"),
         weight_decay=WEIGHT,
-        clipnorm=(0, -1, nan, "x"),
     ),
     row(
         "text.GPT",

@@ -16,16 +16,15 @@ from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts
 from aigc_keras.text.writing import check_stop, pieces, write
 
 
-def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, clipnorm=1.0):
-    """AdamW with gradient clipping, a warm-up and, over `steps` in all, a cosine decay to a tenth.
+def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1):
+    """AdamW with a warm-up and, over `steps` in all, a cosine decay to a tenth.
 
-    Without `steps` the rate stays where the warm-up ends. `clipnorm`: of all gradients together.
+    Without `steps` the rate stays where the warm-up ends. Gradients are clipped to a norm of one,
+    all of them together.
     """
     check_number("learning_rate", learning_rate, low=0)
     check_number("warmup_steps", warmup_steps, low=0, integer=True)
     check_number("weight_decay", weight_decay, low=0)
-    if clipnorm is not None:
-        check_number("clipnorm", clipnorm, low=1e-6)
     if steps is not None:
         steps = check_number("steps", steps, low=warmup_steps + 1, integer=True) - warmup_steps
     rate = keras.optimizers.schedules.CosineDecay(
@@ -35,7 +34,7 @@ def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1, cl
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
     )
-    return keras.optimizers.AdamW(rate, weight_decay, beta_2=0.98, global_clipnorm=clipnorm)
+    return keras.optimizers.AdamW(rate, weight_decay, beta_2=0.98, global_clipnorm=1.0)
 
 
 class LanguageModel(Model):

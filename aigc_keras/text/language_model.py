@@ -96,31 +96,25 @@ class LanguageModel(Model):
         """
         check_texts(texts, batch_size)
         check_seed(seed)
-        rows = [np.append(self.tokenizer.encode(text), END).astype("int32") for text in texts]
-        length = self.context_length
-        if packed:
-            stream = np.concatenate([[END], *rows]).astype("int32")
-            count = -(-(len(stream) - 1) // length)
-            stream = np.append(stream, np.full(length * count + 1 - len(stream), PADDING))
-            last = len(stream) - length - 1
-        else:
-            longest = max(map(len, rows))
-            if longest > length:
-                raise ValueError(
-                    f"texts: the longest has {longest} tokens with END, accepted is at most "
-                    f"context_length, {length}; or packed=True."
-                )
-            count, last = len(rows), None
-            rows = [[END, *row, *[PADDING] * (length - len(row))] for row in rows]
-            stream = np.concatenate(rows)
-        stride = length if packed else length + 1
+        rows = [np.append(self.tokenizer.encode(text), END) for text in texts]
+        length, longest = self.context_length, max(map(len, rows))
+        if longest > length and not packed:
+            raise ValueError(
+                f"texts: the longest has {longest} tokens with END, accepted is at most "
+                f"context_length, {length}; or packed=True."
+            )
+        rows = [np.concatenate(rows)] if packed else rows
+        rows = [np.pad(x, (1, -len(x) % length), constant_values=(END, PADDING)) for x in rows]
         with tf.device("CPU"):
-            stream = tf.constant(stream, tf.int32)
+            stream = tf.constant(np.concatenate(rows), tf.int32)
+        stride = length if packed else length + 1
+        count = len(stream) // stride
 
         def take(index, random):
             start = index * stride
             if packed and shuffle:
-                start = tf.clip_by_value(start + random % length - length // 2, 0, last)
+                start = start + random % length - length // 2
+                start = tf.clip_by_value(start, 0, len(stream) - length - 1)
             batch = tf.gather(stream, start[:, None] + tf.range(length + 1, dtype=tf.int64))
             # Rows of padding: a batch of another size would compile everything again.
             short = batch_size - tf.shape(batch)[0]

@@ -278,12 +278,6 @@ METRICS = [
     ),
     row("metrics.FrechetDistance", features=(None, "x")),
     row("metrics.KernelDistance", features=(None, "x")),
-    row("metrics.PrecisionRecall", {"features": Of(lambda m: m.features)}, k=COUNT),
-    row(
-        "metrics.PrecisionRecall",
-        {"features": Of(lambda m: m.features), "k": 3},
-        max_samples=(3, *COUNT),
-    ),
     row(
         "metrics.evaluate_samples",
         {"fake_images": IMAGES, "real_images": IMAGES, "features": Of(lambda m: m.features)},

@@ -16,12 +16,7 @@ from aigc_keras.metrics.distances import (
 )
 from aigc_keras.metrics.features import Features, fashion_features, inception_features
 from aigc_keras.metrics.score import Score, evaluate_samples
-from aigc_keras.metrics.streaming import (
-    FrechetDistance,
-    InceptionScore,
-    KernelDistance,
-    PrecisionRecall,
-)
+from aigc_keras.metrics.streaming import FrechetDistance, KernelDistance
 from aigc_keras.metrics.text import (
     BitsPerCharacter,
     Perplexity,

@@ -1,11 +1,9 @@
 """Keras metrics of images, batch by batch."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from aigc_keras.guards import check_number
 from aigc_keras.metrics.distances import warn_if_few
 from aigc_keras.metrics.features import Features
 
@@ -104,91 +102,3 @@ class KernelDistance(_FeatureMetric):
 
     def result(self):
         return ops.cast(self.total / ops.maximum(self.weight, 1.0), self.dtype)
-
-
-@keras.saving.register_keras_serializable("aigc_keras")
-class InceptionScore(_FeatureMetric):
-    """Inception score of all generated images so far, in one part; real images are not looked at.
-
-    Source: Salimans et al. 2016, section 4.
-    """
-
-    def __init__(self, features, name="inception_score", dtype=None):
-        super().__init__(features, name, dtype)
-        self.count = self.add_variable((), "zeros", dtype="float64", name="count")
-        self.sum = self.add_variable((features.n_classes,), "zeros", dtype="float64", name="sum")
-        self.negative_entropy = self.add_variable((), "zeros", dtype="float64", name="entropy")
-
-    def update_state(self, real_images, fake_images):
-        p = ops.cast(self.features.probabilities(fake_images), "float64")
-        self.count.assign_add(ops.cast(ops.shape(p)[0], "float64"))
-        self.sum.assign_add(ops.sum(p, axis=0))
-        self.negative_entropy.assign_add(ops.sum(self._x_log_x(p)))
-
-    def result(self):
-        count = ops.maximum(self.count, 1.0)
-        marginal = ops.sum(self._x_log_x(self.sum / count))
-        return ops.cast(ops.exp(self.negative_entropy / count - marginal), self.dtype)
-
-    def _x_log_x(self, p):
-        return p * ops.log(ops.maximum(p, np.finfo(np.float64).tiny))
-
-
-@keras.saving.register_keras_serializable("aigc_keras")
-class PrecisionRecall(_FeatureMetric):
-    """Precision and recall of the first `max_samples` images of each kind (shuffle them).
-
-    `result()` is a dict of "precision" and "recall", zero until there are more than k of each. The
-    features are kept, so it works on one device only. Source: Kynkaanniemi et al. 2019, eq. 1, 2.
-    """
-
-    def __init__(self, features, k=3, max_samples=1000, name="precision_recall", dtype=None):
-        super().__init__(features, name, dtype)
-        self.k = check_number("k", k, 1, integer=True)
-        self.max_samples = check_number("max_samples", max_samples, k + 1, integer=True)
-        # One row too many: what no longer fits is written there.
-        shape = (max_samples + 1, features.dim)
-        self.real = self.add_variable(shape, "zeros", dtype="float64", name="real")
-        self.fake = self.add_variable(shape, "zeros", dtype="float64", name="fake")
-        self.n_real = self.add_variable((), "zeros", dtype="int32", name="n_real")
-        self.n_fake = self.add_variable((), "zeros", dtype="int32", name="n_fake")
-
-    def update_state(self, real_images, fake_images):
-        self._store(self.real, self.n_real, real_images)
-        self._store(self.fake, self.n_fake, fake_images)
-
-    def _store(self, buffer, count, images):
-        rows = ops.cast(self.features(images), "float64")
-        places = ops.minimum(count + ops.arange(ops.shape(rows)[0]), self.max_samples)
-        buffer.assign(ops.scatter_update(buffer, places[:, None], rows))
-        count.assign(ops.minimum(count + ops.shape(rows)[0], self.max_samples))
-
-    def result(self):
-        centre = self.real[0]
-        real, fake = self.real[:-1] - centre, self.fake[:-1] - centre
-        place = ops.arange(self.max_samples)
-        is_real, is_fake = place < self.n_real, place < self.n_fake
-
-        def squared_distances(a, b):
-            a_norms, b_norms = ops.sum(a**2, axis=1), ops.sum(b**2, axis=1)
-            squared = a_norms[:, None] + b_norms - 2.0 * ops.matmul(a, ops.transpose(b))
-            return ops.where(squared < 1e-12 * (ops.max(a_norms) + ops.max(b_norms)), 0.0, squared)
-
-        def squared_radii(rows, used):
-            squared = ops.where(used, squared_distances(rows, rows), np.inf)
-            radii = -ops.top_k(-squared, self.k + 1)[0][:, -1]
-            return ops.where(used & ops.isfinite(radii), radii, -1.0)  # -1: an empty ball
-
-        squared = squared_distances(fake, real)
-        precise = ops.any(squared <= squared_radii(real, is_real), axis=1) & is_fake
-        recalled = ops.any(squared <= squared_radii(fake, is_fake)[:, None], axis=0) & is_real
-        return {
-            "precision": self._share(precise, self.n_fake),
-            "recall": self._share(recalled, self.n_real),
-        }
-
-    def _share(self, hits, count):
-        return ops.sum(ops.cast(hits, self.dtype)) / ops.cast(ops.maximum(count, 1), self.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "k": self.k, "max_samples": self.max_samples}

@@ -264,7 +264,6 @@ METRICS = [
         {"model": Of(lambda m: m.features.model), "name": "x"},
         model=(None, "x", Of(lambda m: m.gan)),
         name=(None,),
-        input_scale=ABOVE,
     ),
     row(
         "m.features.extract",

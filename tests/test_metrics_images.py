@@ -49,14 +49,6 @@ def test_features_are_the_same_for_arrays_and_datasets():
         np.testing.assert_array_equal(got[0], expected)
         np.testing.assert_allclose(got[1], probabilities, rtol=1e-6)
     np.testing.assert_array_equal(features(tf.constant(images)), expected)
-    np.testing.assert_allclose(features.probabilities(images), probabilities, rtol=1e-6)
-
-
-def test_features_scale_their_input():
-    plain = small_features()
-    scaled = metrics.Features(plain.model, "scaled", input_scale=127.5)
-    images = random_images(3, 25)
-    np.testing.assert_allclose(scaled.extract(images)[0], 127.5 * plain.extract(images)[0])
 
 
 def test_features_refuse_what_they_cannot_take():

@@ -16,20 +16,18 @@ class Features:
     Calling it gives the features (B, dim) of a batch of image tensors, in float32.
 
     Args:
-        model: keras.Model with two outputs, features (B, D) and probabilities (B, C).
+        model: keras.Model of images in [-1, 1] with two outputs, features (B, D) and probabilities
+            (B, C). What wants another range begins with a `Rescaling`.
         name: stands beside every number that these features give.
-        input_scale: images in [-1, 1] are multiplied by it first (127.5 for a network that wants
-            [-127.5, 127.5]).
 
     Raises:
         ValueError: the model has other outputs.
     """
 
-    def __init__(self, model, name, input_scale=1.0):
+    def __init__(self, model, name):
         check_functional("model", model)
         if not isinstance(name, str) or not name:
             raise ValueError(f"name: got {name!r}, accepted is a string.")
-        input_scale = check_number("input_scale", input_scale, low=1e-6)
         shapes = [tuple(output.shape) for output in model.outputs]
         if len(shapes) != 2 or any(len(s) != 2 or s[1] is None for s in shapes):
             raise ValueError(
@@ -38,22 +36,17 @@ class Features:
             )
         self.model = model
         self.name = name
-        self.input_scale = input_scale
         self.dim, self.n_classes = shapes[0][1], shapes[1][1]
         # XLA would compile the network again for a short last batch.
         self._compiled = tf.function(self._both, reduce_retracing=True, jit_compile=False)
         self._loader = None
 
     def _both(self, images):
-        outputs = self.model(ops.cast(images, "float32") * self.input_scale, training=False)
+        outputs = self.model(ops.cast(images, "float32"), training=False)
         return [ops.cast(output, "float32") for output in outputs]
 
     def __call__(self, images):
         return self._both(images)[0]
-
-    def probabilities(self, images):
-        """Class probabilities (B, C) of a batch of image tensors in [-1, 1]."""
-        return self._both(images)[1]
 
     def extract(self, images, batch_size=500):
         """Features and probabilities of many images, as NumPy arrays (N, D) and (N, C).
@@ -99,7 +92,6 @@ class Features:
             # would be other features under the same name.
             "weights": keras.saving.serialize_keras_object(self.model.get_weights()),
             "name": self.name,
-            "input_scale": self.input_scale,
         }
 
     @classmethod
@@ -108,7 +100,7 @@ class Features:
             return _LOADERS[config["loader"]]()
         model = keras.saving.deserialize_keras_object(config["model"])
         model.set_weights(keras.saving.deserialize_keras_object(config["weights"]))
-        return cls(model, config["name"], config["input_scale"])
+        return cls(model, config["name"])
 
 
 def fashion_features():

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from keras.optimizers.schedules import CosineDecay
 
 from aigc_keras import checkpoints, datasets, diffusion, gan, metrics, patterns, style, text, vae
 from aigc_keras.files import complete_backup, replaced
@@ -43,9 +44,8 @@ def train_classifier(fit, epochs=10):
     train = train.map(lambda images, labels: (flip(images, training=True), labels))
     model = fashion_mnist_classifier()
     classifier = keras.Model(model.input, model.outputs[1])
-    schedule = keras.optimizers.schedules.CosineDecay(2e-3, epochs * len(train))
     classifier.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=1e-3),
+        keras.optimizers.AdamW(CosineDecay(2e-3, epochs * len(train)), weight_decay=1e-3),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,
@@ -60,11 +60,8 @@ def train_conditional_gan(fit, epochs=20):
     """Chapter 01's conditional GAN, for longer than a lesson, at a rate that falls to zero."""
     train = datasets.load("fashion_mnist", "train", batch_size=32, seed=SEED, labels=True)
     model = gan.ConditionalGAN((28, 28, 1), num_classes=10, latent_dim=64)
-    optimizers = []
-    for _ in ("generator", "discriminator"):
-        schedule = keras.optimizers.schedules.CosineDecay(4e-4, epochs * len(train))
-        optimizers.append(keras.optimizers.Adam(schedule, beta_1=0.5))
-    model.compile(*optimizers)
+    rate = CosineDecay(4e-4, epochs * len(train))
+    model.compile(*(keras.optimizers.Adam(rate, beta_1=0.5) for _ in range(2)))
     fit(model, train, epochs)
     return model, score(model)
 
@@ -83,8 +80,7 @@ def train_vae(fit, latent_dim, epochs=40):
     """Networks of twice the lesson's width, at a rate that falls to zero."""
     train = datasets.load("fashion_mnist", "train", batch_size=64, seed=SEED)
     model = vae.VAE((28, 28, 1), latent_dim=latent_dim, width=32, hidden=512)
-    schedule = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(train))
-    model.compile(keras.optimizers.Adam(schedule))
+    model.compile(keras.optimizers.Adam(CosineDecay(1e-3, epochs * len(train))))
     fit(model, train, epochs)
     test, _ = datasets.arrays("fashion_mnist", "test")
     results = model.evaluate(test, batch_size=500, verbose=0, return_dict=True)
@@ -109,7 +105,7 @@ def train_fast_style(fit, epochs=6):
     """Chapter 03's feed-forward network for the style "waves"."""
     train = datasets.load("photographs", "train", batch_size=4, seed=SEED)
     model = style.FastStyleTransfer(patterns.draw("waves", 256))
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, 250 * epochs)))
+    model.compile(keras.optimizers.Adam(CosineDecay(2e-3, 250 * epochs)))
     fit(model, train, epochs)
     return model, losses(model, datasets.load("photographs", "test", batch_size=4, shuffle=False))
 
@@ -153,8 +149,8 @@ def train_adain(fit, epochs=12):
     images, _ = datasets.arrays("photographs", "train")
     train = style_pairs(images, n_seeds=30)
     model = style.AdaIN()
-    schedule = keras.optimizers.schedules.CosineDecay(1e-3, 250 * epochs)
-    model.compile(keras.optimizers.Adam(schedule, global_clipnorm=1.0))
+    rate = CosineDecay(1e-3, 250 * epochs)
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
     fit(model, train, epochs)
     test, _ = datasets.arrays("photographs", "test")
     return model, losses(model, style_pairs(test, n_seeds=30))
@@ -167,10 +163,8 @@ def losses(model, test):
 
 def warm_adam(learning_rate, steps):
     """Adam at a rate that rises for 500 steps and then falls to zero over the rest."""
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - 500, warmup_target=learning_rate, warmup_steps=500
-    )
-    return keras.optimizers.Adam(schedule)
+    rate = CosineDecay(0.0, steps - 500, warmup_target=learning_rate, warmup_steps=500)
+    return keras.optimizers.Adam(rate)
 
 
 def train_diffusion(fit, epochs=20):

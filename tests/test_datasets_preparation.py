@@ -19,6 +19,7 @@ import pytest
 
 from aigc_keras import datasets
 from aigc_keras.datasets import fashion, preparation
+from aigc_keras.datasets.images import cut
 from aigc_keras.files import sha256
 
 
@@ -32,7 +33,7 @@ def data_dir(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (fashion._builder, fashion._fashion_mnist, fashion.fashion_images):
+    for cached in (fashion._builder, fashion.fashion_mnist, cut):
         cached.cache_clear()
 
 

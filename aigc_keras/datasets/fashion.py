@@ -10,7 +10,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from aigc_keras.datasets.images import resized
 from aigc_keras.datasets.preparation import (
     data_folder,
     first_source,
@@ -26,14 +25,8 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_SIZES = {"train": 60_000, "test": 10_000}
 
 
-@functools.lru_cache(maxsize=4)
-def fashion_images(split, start, stop, size):
-    images, labels = _fashion_mnist(split)
-    return resized(images[start:stop], size), labels[start:stop]
-
-
 @functools.cache
-def _fashion_mnist(split):
+def fashion_mnist(split):
     builder, _ = _builder()
     folder, count = Path(builder.data_dir), FASHION_MNIST_SIZES[split]
     try:

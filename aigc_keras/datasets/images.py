@@ -57,28 +57,31 @@ def ring_centers():
     return (0.75 * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype("float32")
 
 
-def ring_points(split, start, stop, _):
-    points, labels = _ring()
-    rows = slice(start, stop) if split == "train" else slice(20_000 + start, 20_000 + stop)
-    return points[rows], labels[rows]
+@functools.lru_cache(maxsize=8)
+def cut(whole, split, start, stop, size):
+    """Examples and labels `start` to `stop` of `whole(split)`; of grey images, at this size.
+
+    Images (N, H, W, 1) become (N, size, size, 1) by Pillow's antialiased filter.
+    """
+    examples, labels = (array[start:stop] for array in whole(split))
+    if size not in (None, examples.shape[1]):
+        images = (Image.fromarray(image) for image in examples[..., 0])
+        images = [np.asarray(image.resize((size, size), Image.BILINEAR)) for image in images]
+        examples = np.stack(images)[..., None]
+    return examples, labels
 
 
 @functools.cache
-def _ring():
+def ring(split):
     rng = np.random.default_rng(0)
     labels = rng.integers(8, size=25_000, dtype=np.int32)
     points = ring_centers()[labels] + RING_STD * rng.standard_normal((25_000, 2))
-    return points.astype("float32"), labels
-
-
-@functools.lru_cache(maxsize=4)
-def digit_images(split, start, stop, size):
-    images, labels = _digits(split)
-    return resized(images[start:stop], size), labels[start:stop]
+    rows = slice(20_000) if split == "train" else slice(20_000, None)
+    return points[rows].astype("float32"), labels[rows]
 
 
 @functools.cache
-def _digits(split):
+def digits(split):
     with extra("data"):
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -89,14 +92,6 @@ def _digits(split):
         np.arange(len(images)), train_size=1_500, stratify=data.target, random_state=0
     )[split == "test"]
     return images[rows], data.target[rows].astype("int32")
-
-
-def resized(images, size):
-    """Grey uint8 images (N, H, W, 1) as (N, size, size, 1), by Pillow's antialiased filter."""
-    if images.shape[1] == size:
-        return images
-    grey = (Image.fromarray(image).resize((size, size), Image.BILINEAR) for image in images[..., 0])
-    return np.stack([np.asarray(image) for image in grey])[..., None]
 
 
 # --- emoji ------------------------------------------------------------------------------------

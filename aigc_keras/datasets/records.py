@@ -1,5 +1,6 @@
 """One record a data set: of what, how many, their licence and source, and what loads them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ RECORDS = {
         "Vollgraf: Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning "
         "Algorithms, arXiv:1708.07747, 2017.",
         checksum="tensorflow-datasets knows each file's size and SHA-256.",
-        load=fashion.fashion_images,
+        load=functools.partial(images.cut, fashion.fashion_mnist),
         note=fashion.source_used,
     ),
     "digits": Record(
@@ -57,7 +58,7 @@ RECORDS = {
         source="sklearn.datasets.load_digits. E. Alpaydin, C. Kaynak: Optical Recognition of "
         "Handwritten Digits, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49.",
         checksum=LOCKED,
-        load=images.digit_images,
+        load=functools.partial(images.cut, images.digits),
     ),
     "emoji": Record(
         about="Emoji without skin tones, colour on white, with English and Chinese names; "
@@ -95,7 +96,7 @@ RECORDS = {
         source="After Luke Metz, Ben Poole, David Pfau, Jascha Sohl-Dickstein: Unrolled Generative "
         "Adversarial Networks, ICLR 2017, arXiv:1611.02163, section 3.3.1.",
         checksum="None needed, it is generated.",
-        load=images.ring_points,
+        load=functools.partial(images.cut, images.ring),
     ),
     "kjv": Record(
         about="The King James Bible, English: a chapter each, one verse a line.",

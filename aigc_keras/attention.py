@@ -224,6 +224,5 @@ class TransformerBlock(layers.Layer):
 
     def get_config(self):
         config = {"dropout": self.dropout, "seed": self.seed, "causal": self.causal}
-        more = self.attention.get_config()
-        more = {name: more[name] for name in ("num_heads", "positions", "output_std")}
-        return {**super().get_config(), **config, **more, "cross": self.cross is not None}
+        config["cross"] = self.cross is not None
+        return {**self.attention.get_config(), **super().get_config(), **config}

@@ -159,7 +159,7 @@ def quatrain(
         raise ValueError(f"line_length: got {line_length!r}, accepted are 5 and 7.")
     if acrostic is not None and (len(acrostic) != 4 or set(acrostic) & set(MARKS)):
         raise ValueError(f"acrostic: got {acrostic!r}, accepted are 4 hanzi.")
-    usual = usual_rule(tokenizer.vocab_size, temperature, top_p=top_p)
+    usual = usual_rule(temperature, top_p=top_p)
     if temperature == 0:
         raise ValueError("temperature: got 0, accepted is a number > 0.")
     n_candidates = check_number("n_candidates", n_candidates, low=1, integer=True)

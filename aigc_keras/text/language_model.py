@@ -301,8 +301,7 @@ class LanguageModel(Model):
             ValueError: an argument is out of range, or a prompt has characters that are not known.
         """
         check_number("max_new_tokens", max_new_tokens, low=1, integer=True)
-        size = self.tokenizer.vocab_size
-        usual = usual_rule(size, temperature, top_k, top_p, repetition_penalty)
+        usual = usual_rule(temperature, top_k, top_p, repetition_penalty)
         own, words = self._rules(rules), check_stop(stop)
         prompts = list(prompt) if isinstance(prompt, list | tuple) else [prompt]
         if not prompts or (stream and len(prompts) > 1):

@@ -130,7 +130,7 @@ class Usual(NamedTuple):
         return keep_top(logits, self.top_k, self.top_p)
 
 
-def usual_rule(vocab_size, temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0):
+def usual_rule(temperature=1.0, top_k=None, top_p=None, repetition_penalty=1.0):
     """`Usual` with these settings of `generate`; refuses bad ones."""
     check_number("temperature", temperature, low=0)
     check_number("repetition_penalty", repetition_penalty, low=1)
@@ -140,7 +140,7 @@ def usual_rule(vocab_size, temperature=1.0, top_k=None, top_p=None, repetition_p
         penalty = tf.constant(bounded(repetition_penalty), "float32")
     if temperature == 0:  # takes the likeliest, whatever else is kept
         return Usual(penalty)
-    few = None if top_k is None else tf.constant(min(top_k, vocab_size), "int32")
+    few = None if top_k is None else tf.constant(min(top_k, 2**31 - 1), "int32")
     share = None if top_p in (None, 1) else tf.constant(bounded(top_p), "float64")
     return Usual(penalty, tf.constant(bounded(temperature), "float32"), few, share)
 

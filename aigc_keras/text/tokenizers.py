@@ -75,9 +75,8 @@ class CharTokenizer:
     def encode(self, text):
         """Tokens of a string, int32 (T,)."""
         points = np.frombuffer(check_text("text", text).encode("utf-32-le"), "<u4")
-        index = np.searchsorted(self.points, points).clip(max=max(len(self.points) - 1, 0))
-        known = self.points[index] == points if len(self.points) else np.zeros(len(points), bool)
-        return np.where(known, index + 2, self.unknown).astype("int32")
+        index = np.searchsorted(self.points, points) + 2
+        return np.where(np.isin(points, self.points), index, self.unknown).astype("int32")
 
     def decode(self, tokens):
         """The string; END is nothing, and an unknown character is U+FFFD."""

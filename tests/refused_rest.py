@@ -50,11 +50,6 @@ TEXTS_AND_TOKENS = [
         top_p=(0, 1.5, nan, "x", True),
     ),
     row(
-        "text.penalize_repetition",
-        {"logits": POINTS, "seen": POINTS > 0},
-        repetition_penalty=(0.5, *FINITE),
-    ),
-    row(
         "text.adamw",
         {"steps": 300},
         steps=(0, "x", 1.5),

@@ -13,6 +13,7 @@ import tensorflow as tf
 from letters import END, LETTERS, SIZE, Table, random_table
 
 from aigc_keras import text
+from aigc_keras.text import sampling
 
 # --- sampling ---
 
@@ -28,13 +29,17 @@ def assert_drawn_from(counts, p):
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
 def test_draw_has_the_probabilities_of_the_softmax(seed):
     logits = np.array([0.0, 1.0, -np.inf, 2.5, -2.0, 1.0], "float32")
-    tokens = text.draw(np.tile(logits, (20_000, 1)), (seed, 3))
+
+    def draw(*seed):
+        return sampling.drawn(np.tile(logits, (20_000, 1)), None, None, seed)[0]
+
+    tokens = draw(seed, 3)
     assert tokens.dtype == "int32" and tokens.shape == (20_000,)
     assert_drawn_from(
         np.bincount(tokens, minlength=6), scipy.special.softmax(logits.astype("float64"))
     )
-    np.testing.assert_array_equal(tokens, text.draw(np.tile(logits, (20_000, 1)), (seed, 3)))
-    assert (tokens != text.draw(np.tile(logits, (20_000, 1)), (seed, 4))).numpy().any()
+    np.testing.assert_array_equal(tokens, draw(seed, 3))
+    assert (tokens != draw(seed, 4)).numpy().any()
 
 
 def kept(logits, **settings):
@@ -116,12 +121,12 @@ def test_top_p_of_almost_nothing_and_of_all():
     assert tiny.tolist() == [[True, False, False], [True, True, False]]
 
 
-def test_penalize_repetition_lowers_whatever_the_sign():
+def test_a_repetition_penalty_lowers_whatever_the_sign():
     logits, seen = np.array([[2.0, -2.0, 2.0, -2.0, 0.0]]), [[True, True, False, False, True]]
-    np.testing.assert_allclose(
-        text.penalize_repetition(logits, np.array(seen), 4.0), [[0.5, -8, 2, -2, 0]]
-    )
-    np.testing.assert_allclose(text.penalize_repetition(logits, np.array(seen), 1.0), logits)
+    written = text.Written(None, 0, None, np.array(seen), None, None)
+    lower = sampling.Usual(repetition_penalty=4.0)(logits, written)
+    np.testing.assert_allclose(lower, [[0.5, -8, 2, -2, 0]])
+    np.testing.assert_allclose(sampling.Usual()(logits, written), logits)
 
 
 # --- generate ---

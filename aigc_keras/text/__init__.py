@@ -17,5 +17,5 @@ from aigc_keras.text.recurrent import (
     lstm_cell,
     rnn_cell,
 )
-from aigc_keras.text.sampling import Written, draw, keep_top, penalize_repetition
+from aigc_keras.text.sampling import Written, keep_top
 from aigc_keras.text.tokenizers import END, PADDING, BPETokenizer, CharTokenizer

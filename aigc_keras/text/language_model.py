@@ -289,7 +289,8 @@ class LanguageModel(Model):
             max_new_tokens: at most so many tokens, >= 1.
             temperature: >= 0: the logits are divided by it; 0 takes the likeliest token.
             top_k, top_p: as in `keep_top`; >= 1 and in (0, 1].
-            repetition_penalty: as in `penalize_repetition`; >= 1, and 1 does nothing.
+            repetition_penalty: >= 1: of tokens that are there, positive logits are divided by it
+                (Keskar et al. 2019, arXiv:1909.05858, section 4.1), negative ones multiplied.
             stop: a string or several: the text ends before the first of them in what is new.
             seed: an integer repeats the text exactly.
             stream: give an iterator instead, over the pieces of the text as they are written.

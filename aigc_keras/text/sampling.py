@@ -22,18 +22,6 @@ def bounded(number):
     return min(max(number, 1e-20), 1e10)
 
 
-def penalize_repetition(logits, seen, repetition_penalty):
-    """Make tokens `seen` (B, V), bool, less likely: after Keskar et al. 2019, arXiv:1909.05858.
-
-    A positive logit is divided by `repetition_penalty` >= 1 (section 4.1). A negative one is
-    multiplied by it: dividing would make it likelier.
-    """
-    if not tf.is_tensor(repetition_penalty):
-        repetition_penalty = bounded(check_number("repetition_penalty", repetition_penalty, low=1))
-    lower = ops.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
-    return ops.where(seen, lower, logits)
-
-
 def keep_top(logits, top_k=None, top_p=None):
     """Logits (B, V) of the distribution that is drawn from; what is cut off has -inf.
 
@@ -70,16 +58,6 @@ def check_top(top_k, top_p):
         return
     if not 0 < check_number("top_p", top_p, low=0) <= 1:
         raise ValueError(f"top_p: got {top_p}, accepted is a number in (0, 1].")
-
-
-def draw(logits, seed):
-    """One token each, int32 (B,), from the softmax of `logits`; `seed` is two integers.
-
-    argmax(logits + Gumbel noise) has exactly that distribution (Gumbel 1954; Maddison et al. 2014).
-    """
-    tiny = np.finfo("float32").tiny
-    uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=tiny, alg="philox")
-    return ops.cast(ops.argmax(logits - ops.log(-ops.log(uniform)), axis=-1), "int32")
 
 
 class Written(NamedTuple):
@@ -124,7 +102,9 @@ class Usual(NamedTuple):
 
     def __call__(self, logits, written):
         if self.repetition_penalty is not None:
-            logits = penalize_repetition(logits, written.seen, self.repetition_penalty)
+            # Dividing would make a token with a negative logit likelier.
+            lower, higher = logits / self.repetition_penalty, logits * self.repetition_penalty
+            logits = ops.where(written.seen, ops.where(logits > 0, lower, higher), logits)
         if self.temperature is not None:
             logits = logits / self.temperature
         return keep_top(logits, self.top_k, self.top_p)
@@ -154,8 +134,13 @@ def likeliest(logits, log_p, written, seed):
 
 
 def drawn(logits, log_p, written, seed):
-    """A token by `draw`."""
-    return draw(logits, seed), None, None
+    """A token from the softmax of `logits`; `seed` is two integers.
+
+    argmax(logits + Gumbel noise) has exactly that distribution (Gumbel 1954; Maddison et al. 2014).
+    """
+    tiny = np.finfo("float32").tiny
+    uniform = tf.random.stateless_uniform(tf.shape(logits), seed, minval=tiny, alg="philox")
+    return likeliest(logits - ops.log(-ops.log(uniform)), log_p, written, seed)
 
 
 class Beams(NamedTuple):

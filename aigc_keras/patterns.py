@@ -67,6 +67,16 @@ def _light(height, strength):
     return np.clip((down + right) * strength * side / 512, -1, 1)
 
 
+def _apart(rng, count, low, high, distance):
+    """Places (count, 2) from `low` to `high` with more than `distance` between any two."""
+    places = []
+    while len(places) < count:
+        place = rng.uniform(low, high, 2)
+        if all(np.hypot(*(place - other)) > distance for other in places):
+            places.append(place)
+    return np.array(places)
+
+
 # --- the four styles ---------------------------------------------------------------------------
 
 
@@ -78,12 +88,7 @@ def _strokes(rng, side):
     x, y = np.meshgrid((np.arange(side) + 0.5) / side, (np.arange(side) + 0.5) / side)
     stream = 0.10 * _noise(rng, side, 3, 2) + 0.35 * y
     glow = np.zeros((side, side))
-    centers = []
-    while len(centers) < 6:  # whirls, not too near to each other
-        center = rng.uniform(0.06, 0.94, 2)
-        if all(np.hypot(*(center - other)) > 0.27 for other in centers):
-            centers.append(center)
-    for i, (cx, cy) in enumerate(centers):
+    for i, (cx, cy) in enumerate(_apart(rng, 6, 0.06, 0.94, 0.27)):  # whirls
         reach = (0.13, 0.09)[i % 2] * rng.uniform(0.85, 1.2)
         far = np.hypot(x - cx, y - cy)
         stream += rng.choice([-1, 1]) * 1.2 * reach * np.exp(-((far / (1.3 * reach)) ** 2))
@@ -138,12 +143,7 @@ def _mosaic(rng, side):
     with extra("style"):
         from scipy.spatial import cKDTree
     glass = _colors("0f2f6b", "1f6fa8", "3fb0ac", "f2ead3", "e0a526", "c8502d", "7c1f2d", "1c5b45")
-    centers = []
-    while len(centers) < 9:
-        center = rng.uniform(-0.05, 1.05, 2)
-        if all(np.hypot(*(center - other)) > 0.26 for other in centers):
-            centers.append(center)
-    centers = np.array(centers)
+    centers = _apart(rng, 9, -0.05, 1.05, 0.26)
     owner_of = cKDTree(centers)
     tiles, colors = [], []
     for k, center in enumerate(centers):
@@ -273,10 +273,8 @@ def _waves(rng, side):
         pen.polygon((places * side).ravel().tolist(), fill=fill(color))
 
     def disc(place, radius, color):
-        pen.ellipse(
-            [*((place - radius) * side).tolist(), *((place + radius) * side).tolist()],
-            fill=fill(color),
-        )
+        box = np.append(place - radius, place + radius) * side
+        pen.ellipse(box.tolist(), fill=fill(color))
 
     # One wave, upwards and from left to right: its back, over the crest, the hollow, the trough.
     corners = [(-1.5, 0), (-0.5, 0.02), (-0.3, 1), (0.35, 1), (0.7, 1), (1, 0.9), (1.02, 0.5)]

@@ -72,7 +72,8 @@ def verses(poem):
     if not isinstance(poem, str):
         raise ValueError(f"poem: got {poem!r}, accepted is a string.")
     parts = poem.replace("\n", "").replace("，", "。").split("。")
-    good = len(parts[0]) in (5, 7) and layout(len(parts[0])) == _places(poem)
+    form = "".join(c if c in MARKS else "字" for c in poem)
+    good = len(parts[0]) in (5, 7) and layout(len(parts[0])) == form
     return tuple(parts[:4]) if good else None
 
 
@@ -80,10 +81,6 @@ def layout(line_length):
     """A quatrain with 字 at the place of each hanzi: two lines of two verses."""
     verse = "字" * check_number("line_length", line_length, low=1, integer=True)
     return f"{verse}，{verse}。\n{verse}，{verse}。"
-
-
-def _places(poem):
-    return "".join(c if c in MARKS else "字" for c in poem)
 
 
 class Form(NamedTuple):

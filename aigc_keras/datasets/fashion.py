@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import io
-import os
 import urllib.request
 from pathlib import Path
 
@@ -49,9 +48,7 @@ def _builder():
 
     version = str(tfds.builder_cls("fashion_mnist").VERSION)
     folder = preparation.data_folder("fashion_mnist", version)
-    source = None
-    if not os.path.exists(folder):
-        source = preparation.prepare(folder, _build_fashion_mnist)
+    source = preparation.prepare(folder, _build_fashion_mnist)
     if (folder / "sha256.json").exists():
         preparation.verify(folder)
     try:

@@ -64,16 +64,18 @@ def run(command, folder):
 
 
 def prepare(folder, build):
-    """Make `folder`, `root/name/version`, unless another process just did.
+    """Make `folder`, `root/name/version`, unless it is there, or another process just made it.
 
     build(temporary) returns (a folder inside temporary, a text). The folder gets the SHA-256 of its
     files and is moved into place in one step. Returns the text, None if there was nothing to do.
     """
+    if os.path.exists(folder):  # of Path's own any other error comes through
+        return None
+    root = folder.parent.parent
     try:
         with _only_one(folder):
             if folder.exists():
                 return None
-            root = folder.parent.parent
             temporary = Path(tempfile.mkdtemp(prefix=_temporary(folder), dir=root))
             try:
                 made, text = build(temporary)
@@ -84,7 +86,6 @@ def prepare(folder, build):
             finally:
                 shutil.rmtree(temporary)
     except OSError as error:
-        root = folder.parent.parent
         raise RuntimeError(
             f"{folder.parent.name}: the data folder {root} cannot be written to "
             f"({type(error).__name__}: {error}). The environment variable TFDS_DATA_DIR names it; "

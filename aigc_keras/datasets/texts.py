@@ -3,7 +3,6 @@
 import codecs
 import functools
 import json
-import os
 import re
 import shutil
 import tarfile
@@ -144,9 +143,7 @@ _QUATRAIN = re.compile("|".join(f"(?:{_HANZI}{{{n}}}，{_HANZI}{{{n}}}。){{2}}"
 @functools.cache
 def tang():
     folder = preparation.data_folder("tang", "1.0.0")
-    prepared = "already prepared"
-    if not os.path.exists(folder):  # of Path's own any other error comes through
-        prepared = preparation.prepare(folder, _build_tang) or prepared
+    prepared = preparation.prepare(folder, _build_tang) or "already prepared"
     preparation.verify(folder)
     data = json.loads((folder / "quatrains.json").read_text(encoding="utf-8"))
     source = f"{prepared} from {data['source']}"

@@ -354,12 +354,6 @@ def _check_image_shape(image_shape):
     return height, n_channels
 
 
-def _check_sizes(latent_dim, generator_width, discriminator_width):
-    check_number("latent_dim", latent_dim, low=1, integer=True)
-    check_number("generator_width", generator_width, low=4, integer=True)  # it is halved twice
-    check_number("discriminator_width", discriminator_width, low=1, integer=True)
-
-
 # --- ready-made models ---
 
 
@@ -386,10 +380,13 @@ class DCGAN(GAN):
         dtype=None,
         **kwargs,
     ):
-        _check_sizes(latent_dim, generator_width, discriminator_width)
+        check_number("latent_dim", latent_dim, low=1, integer=True)
+        check_number("generator_width", generator_width, low=4, integer=True)  # it is halved twice
+        check_number("discriminator_width", discriminator_width, low=1, integer=True)
+        n = self.num_classes
         super().__init__(
-            generator or dcgan_generator(image_shape, latent_dim, generator_width, dtype=dtype),
-            discriminator or dcgan_discriminator(image_shape, discriminator_width, dtype=dtype),
+            generator or dcgan_generator(image_shape, latent_dim, generator_width, n, dtype),
+            discriminator or dcgan_discriminator(image_shape, discriminator_width, n, dtype),
             latent_dim,
             dtype=dtype,
             **kwargs,
@@ -429,7 +426,7 @@ class MLPGAN(GAN):
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class ConditionalGAN(GAN):
+class ConditionalGAN(DCGAN):
     """A DCGAN that draws the class it is asked for (Mirza and Osindero 2014, arXiv:1411.1784).
 
     Trains on (images, labels) with integer labels in [0, num_classes).
@@ -447,23 +444,10 @@ class ConditionalGAN(GAN):
         latent_dim=64,
         generator_width=128,
         discriminator_width=64,
-        generator=None,
-        discriminator=None,
-        dtype=None,
         **kwargs,
     ):
-        num_classes = check_number("num_classes", num_classes, low=1, integer=True)
-        self.num_classes = num_classes
-        _check_sizes(latent_dim, generator_width, discriminator_width)
-        super().__init__(
-            generator
-            or dcgan_generator(image_shape, latent_dim, generator_width, num_classes, dtype),
-            discriminator
-            or dcgan_discriminator(image_shape, discriminator_width, num_classes, dtype),
-            latent_dim,
-            dtype=dtype,
-            **kwargs,
-        )
+        self.num_classes = check_number("num_classes", num_classes, low=1, integer=True)
+        super().__init__(image_shape, latent_dim, generator_width, discriminator_width, **kwargs)
 
     def generate(self, n, labels=None, seed=None, batch_size=256):
         """`n` images of the classes `labels`: one class, one for each image, or all in turn."""

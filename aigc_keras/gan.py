@@ -13,10 +13,11 @@ from keras import layers, ops
 from aigc_keras.guards import (
     check_choice,
     check_conditions,
+    check_functional,
     check_labels,
     check_latents,
+    check_network,
     check_number,
-    check_own_network,
     check_settings,
     check_shape,
     check_widths,
@@ -129,38 +130,16 @@ class GAN(Model):
             "discriminator_steps", discriminator_steps, low=1, integer=True
         )
         self.ema_momentum = check_number("ema_momentum", ema_momentum, low=0, below=1)
-        check_own_network("generator", generator)
-        check_own_network("discriminator", discriminator)
+        check_functional("generator", generator)
+        self.image_shape = tuple(generator.outputs[0].shape[1:])
+        labels = [()] if self.num_classes else []
+        check_network("generator", generator, [(self.latent_dim,), *labels], [self.image_shape])
+        check_network("discriminator", discriminator, [self.image_shape, *labels], [(1,)])
         self.generator = generator
         self.discriminator = discriminator
         self.ema_generator = averaged(generator, "ema_generator")
-        self.image_shape = tuple(generator.output_shape[1:])
-        self._check_networks()
         self.set_up(seed)
         self._decode_batch = compiled(generator, lambda inputs: self(inputs, training=False))
-
-    def _check_networks(self):
-        labels = [()] if self.num_classes else []
-        for name in ("generator", "discriminator"):
-            others = [tuple(x.shape[1:]) for x in getattr(self, name).inputs[1:]]
-            if others != labels:
-                raise ValueError(
-                    f"{name}: takes {others} beside its first input, accepted is {labels}."
-                )
-        takes = tuple(self.generator.inputs[0].shape[1:])
-        if takes != (self.latent_dim,):
-            raise ValueError(
-                f"generator: takes latents of shape {takes}, accepted is ({self.latent_dim},)."
-            )
-        takes = tuple(self.discriminator.inputs[0].shape[1:])
-        if takes != self.image_shape:
-            raise ValueError(
-                f"discriminator: takes images of shape {takes}, accepted is the generator's output "
-                f"{self.image_shape}."
-            )
-        gives = tuple(self.discriminator.output_shape[1:])
-        if gives != (1,):
-            raise ValueError(f"discriminator: gives logits of shape {gives}, accepted is (1,).")
 
     def compile(self, generator_optimizer=None, discriminator_optimizer=None, *args, **kwargs):
         """Choose the optimizers, by default Adam, 4e-4, beta_1 0.5; further as `Model.compile`."""

@@ -73,6 +73,16 @@ def check_own_network(name, network):
                 ) from error
 
 
+def check_network(name, network, takes, gives):
+    """A ValueError unless `network` turns tensors of the shapes `takes` into those of `gives`."""
+    check_own_network(name, network)
+    found = [[tuple(x.shape[1:]) for x in side] for side in (network.inputs, network.outputs)]
+    if found != [takes, gives]:
+        raise ValueError(
+            f"{name}: turns {found[0]} into {found[1]}, accepted is {takes} into {gives}."
+        )
+
+
 def check_choice(name, value, choices):
     """`value` if it is one of `choices`, strings; otherwise a ValueError."""
     if not isinstance(value, str) or value not in choices:

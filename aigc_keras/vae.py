@@ -19,9 +19,9 @@ from aigc_keras.guards import (
     check_functional,
     check_labels,
     check_latents,
+    check_network,
     check_number,
     check_numbers,
-    check_own_network,
     check_settings,
     check_shape,
     check_sizes,
@@ -149,16 +149,6 @@ def code_decoder(image_shape, width=32, code_channels=8, dtype=None):
     return keras.Model(code, outputs, name="decoder")
 
 
-def check_network(name, network, takes, gives):
-    """A ValueError unless `network` turns tensors of the shapes `takes` into those of `gives`."""
-    check_own_network(name, network)
-    found = [[tuple(x.shape[1:]) for x in side] for side in (network.inputs, network.outputs)]
-    if found != [takes, gives]:
-        raise ValueError(
-            f"{name}: turns {found[0]} into {found[1]}, accepted is {takes} into {gives}."
-        )
-
-
 def _n_halvings(image_shape):
     """How often the sides can be halved: at least twice, and on while both are even and over 8."""
     check_settings()
@@ -233,7 +223,9 @@ class VAE(Model):
             activation="tanh" if likelihood == "gaussian" else None,
             **sizes,
         )
-        self._check_networks()
+        labels, latents = [()] if self.num_classes else [], (self.latent_dim,)
+        check_network("encoder", self.encoder, [self.image_shape, *labels], [latents, latents])
+        check_network("decoder", self.decoder, [latents, *labels], [self.image_shape])
         self.log_scale = None
         if likelihood == "gaussian":
             self.log_scale = self.add_weight((), "zeros", name="log_scale", dtype="float32")
@@ -243,12 +235,6 @@ class VAE(Model):
             self.decoder, lambda inputs: self.to_images(self.decoder(inputs))
         )
         self._log_weights = tf.function(self.log_weights, reduce_retracing=True)
-
-    def _check_networks(self):
-        labels = [()] if self.num_classes else []
-        latents = (self.latent_dim,)
-        check_network("encoder", self.encoder, [self.image_shape, *labels], [latents, latents])
-        check_network("decoder", self.decoder, [latents, *labels], [self.image_shape])
 
     # --- the objective ---
 

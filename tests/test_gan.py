@@ -413,9 +413,9 @@ def identity(shape):
         ({"gradient_penalty": -1}, "gradient_penalty: got -1"),
         ({"discriminator_steps": 0}, "discriminator_steps: got 0"),
         ({"ema_momentum": 1.0}, "ema_momentum: got 1.0"),
-        ({"generator": linear_critic([1, 1])}, "generator: takes latents"),
-        ({"discriminator": identity((3,))}, "discriminator: takes images"),
-        ({"discriminator": identity((2,))}, "discriminator: gives logits"),
+        ({"generator": linear_critic([1, 1])}, "generator: turns"),
+        ({"discriminator": identity((3,))}, "discriminator: turns"),
+        ({"discriminator": identity((2,))}, "discriminator: turns"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -27,11 +27,11 @@ from aigc_keras.guards import (
     check_choice,
     check_conditions,
     check_labels,
+    check_network,
     check_number,
     check_shape,
 )
 from aigc_keras.model import Model, averaged, in_batches, join, signature
-from aigc_keras.vae import check_network
 
 
 def gaussian_log_density(x, mean, log_variance):

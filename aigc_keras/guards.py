@@ -223,56 +223,33 @@ def parts_of(batch, name="x"):
     return (x,) if y is None else (x, y)
 
 
-def check_run(
-    check,
-    accepted,
-    x=None,
-    y=None,
-    *,
-    batch_size=None,
-    epochs=1,
-    initial_epoch=0,
-    steps_per_epoch=None,
-    steps=None,
-    validation_data=None,
-    validation_split=0.0,
-    validation_batch_size=None,
-    validation_steps=None,
-    sample_weight=None,
-    class_weight=None,
-    _use_cached_eval_dataset=False,
-    **__,
-):
+def check_run(check, accepted, given):
     """Refuse bad arguments of `fit` or `evaluate` before the first step.
 
     Args:
         check: function (name, parts) that refuses a batch: a tuple of images or more.
         accepted: what the data may be, in words.
+        given: dict of the arguments of `fit` or `evaluate`.
 
-    The other arguments are those of `fit`. Of a `tf.data.Dataset` or `PyDataset` one batch is
-    looked at. A Python generator cannot be looked at without using it up: it passes.
+    Of a `tf.data.Dataset` or `PyDataset` one batch is looked at. A Python generator cannot be
+    looked at without using it up: it passes.
     """
-    if _use_cached_eval_dataset:
-        return  # `fit` calls `evaluate`, and has looked at the data
-    for name, value in (
-        ("batch_size", batch_size),
-        ("validation_batch_size", validation_batch_size),
-        ("steps_per_epoch", steps_per_epoch),
-        ("validation_steps", validation_steps),
-        ("steps", steps),
-    ):
-        if value is not None:
-            check_number(name, value, low=1, integer=True)
-    check_number("epochs", epochs, low=0, integer=True)
-    check_number("initial_epoch", initial_epoch, low=0, integer=True)
-    check_number("validation_split", validation_split, low=0, below=1)
-    for name, value in (("sample_weight", sample_weight), ("class_weight", class_weight)):
-        if value is not None:
-            raise ValueError(f"{name}: got {value!r:.80}, accepted is None: all count alike.")
-    _check_source(check, accepted, "x", x, y, steps_per_epoch or steps)
-    if validation_data is not None:
-        given = parts_of(validation_data, "validation_data")
-        _check_source(check, accepted, "validation_data", *given, steps=validation_steps)
+    counts = ("batch_size", "validation_batch_size", "steps_per_epoch", "validation_steps", "steps")
+    for name in counts:
+        if given.get(name) is not None:
+            check_number(name, given[name], low=1, integer=True)
+    check_number("epochs", given.get("epochs", 1), low=0, integer=True)
+    check_number("initial_epoch", given.get("initial_epoch", 0), low=0, integer=True)
+    check_number("validation_split", given.get("validation_split", 0), low=0, below=1)
+    for name in ("sample_weight", "class_weight"):
+        if given.get(name) is not None:
+            raise ValueError(f"{name}: got {given[name]!r:.80}, accepted is None: all count alike.")
+    steps = given.get("steps_per_epoch") or given.get("steps")
+    _check_source(check, accepted, "x", given.get("x"), given.get("y"), steps)
+    if given.get("validation_data") is not None:
+        parts = parts_of(given["validation_data"], "validation_data")
+        steps = given.get("validation_steps")
+        _check_source(check, accepted, "validation_data", *parts, steps=steps)
 
 
 def _check_source(check, accepted, name, x, y=None, steps=None):

@@ -354,7 +354,7 @@ class Model(keras.Model):
         """The arguments of `fit` or `evaluate` by name, or a ValueError."""
         check_settings()
         given = by_name(method, args, kwargs)
-        check_run(self.check_batch, self.accepted_data, **given)
+        check_run(self.check_batch, self.accepted_data, given)
         for name in ("x", "validation_data"):
             if isinstance(given.get(name), types.GeneratorType):
                 given[name] = self._tuples(name, given[name])

@@ -66,7 +66,8 @@ def test_other_guards(value):
     passes_or_names("latents: ", lambda: guards.check_latents(n, 2), lambda x: False)
     passes_or_names("k: ", lambda: guards.as_images("k", n, (2,)), lambda x: False)
     passes_or_names("metrics: ", lambda: guards.check_metrics(n), lambda x: x == [])
-    passes_or_names("x: ", lambda: guards.check_run(images, "accepted: " + a, n), lambda x: False)
+    run = {"x": n}
+    passes_or_names("x: ", lambda: guards.check_run(images, "accepted: " + a, run), lambda x: False)
     passes_or_names(
         "labels: ",
         lambda: guards.check_labels(n, 3, 5),

@@ -140,7 +140,7 @@ class LatentDiffusion(DiffusionModel):
         """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
         if not np.any(self.latent_std):
             given = by_name(keras.Model.fit, args, kwargs)
-            check_run(self.check_batch, self.accepted_data, **given)
+            check_run(self.check_batch, self.accepted_data, given)
             self.adapt(given["x"])
         return super().fit(*args, **kwargs)
 

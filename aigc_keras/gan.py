@@ -15,9 +15,9 @@ from aigc_keras.guards import (
     check_conditions,
     check_functional,
     check_labels,
-    check_latents,
     check_network,
     check_number,
+    check_rows,
     check_settings,
     check_shape,
     check_widths,
@@ -228,7 +228,7 @@ class GAN(Model):
 
     def decode(self, latents, *conditions, batch_size=256):
         """Images for given latents of shape (n, latent_dim), in batches of `batch_size`."""
-        latents = check_latents(latents, self.latent_dim)
+        latents = check_rows("latents", latents, (self.latent_dim,))
         conditions = check_conditions(conditions, len(latents), self.num_classes)
         return in_batches(self._decode_batch, latents, conditions, batch_size)
 

@@ -147,13 +147,13 @@ def check_numbers(name, array, accepted, dtype="float32"):
     return array
 
 
-def check_latents(latents, latent_dim):
-    """`latents` as a float32 array (n, latent_dim), or a ValueError."""
-    accepted = f"accepted are finite numbers of shape (n, {latent_dim}) with n >= 1"
-    latents = check_numbers("latents", latents, accepted)
-    if latents.shape[1:] != (latent_dim,) or len(latents) == 0:
-        raise ValueError(f"latents: got shape {latents.shape}, {accepted}.")
-    return latents
+def check_rows(name, rows, shape):
+    """`rows` as a float32 array (n, *shape), n >= 1, or a ValueError."""
+    accepted = f"accepted are finite numbers of shape (n, {', '.join(map(str, shape))}) with n >= 1"
+    rows = check_numbers(name, rows, accepted)
+    if rows.shape[1:] != shape or len(rows) == 0:
+        raise ValueError(f"{name}: got shape {rows.shape}, {accepted}.")
+    return rows
 
 
 def check_labels(labels, n, num_classes, name="labels"):

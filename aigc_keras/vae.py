@@ -18,10 +18,10 @@ from aigc_keras.guards import (
     check_conditions,
     check_functional,
     check_labels,
-    check_latents,
     check_network,
     check_number,
     check_numbers,
+    check_rows,
     check_settings,
     check_shape,
     check_sizes,
@@ -327,7 +327,7 @@ class VAE(Model):
 
     def decode(self, latents, *conditions, batch_size=256):
         """Images in [-1, 1], (n, *image_shape), for latents (n, latent_dim)."""
-        latents = check_latents(latents, self.latent_dim)
+        latents = check_rows("latents", latents, (self.latent_dim,))
         conditions = check_conditions(conditions, len(latents), self.num_classes)
         return in_batches(self._decode_batch, latents, conditions, batch_size)
 
@@ -536,8 +536,5 @@ class DenoisingAutoencoder(Model):
 
     def denoise(self, images, batch_size=256):
         """Clean images, float32, for noisy ones (n, *image_shape) of any range."""
-        accepted = f"accepted are finite numbers of shape (n, {self.image_shape}) with n >= 1"
-        images = check_numbers("images", images, accepted)
-        if images.shape[1:] != self.image_shape or len(images) == 0:
-            raise ValueError(f"images: got shape {images.shape}, {accepted}.")
+        images = check_rows("images", images, self.image_shape)
         return in_batches(self._denoise_batch, images, batch_size=batch_size)

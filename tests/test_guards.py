@@ -63,7 +63,7 @@ def test_other_guards(value):
         lambda: guards.check_numbers("k", n, "accepted: " + a),
         lambda x: x.dtype == "float32" and np.isfinite(x).all(),
     )
-    passes_or_names("latents: ", lambda: guards.check_latents(n, 2), lambda x: False)
+    passes_or_names("k: ", lambda: guards.check_rows("k", n, (2,)), lambda x: False)
     passes_or_names("k: ", lambda: guards.as_images("k", n, (2,)), lambda x: False)
     passes_or_names("metrics: ", lambda: guards.check_metrics(n), lambda x: x == [])
     run = {"x": n}

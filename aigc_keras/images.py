@@ -6,7 +6,6 @@ A path may begin with ~, the home folder.
 import contextlib
 import io
 import os
-import struct
 import warnings
 from pathlib import Path
 
@@ -163,19 +162,8 @@ def to_rgb(image, size=None):
 
 def _orientation(image):
     """EXIF's tag Orientation, even where other tags are damaged; 1 if there is none."""
-    exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
     try:
-        order = {b"II": "<", b"MM": ">"}[exif[:2]]
-        (start,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, start)
-        for i in range(count):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * i)
-            if tag == ExifTags.Base.Orientation and value in range(1, 9):
-                return value
-    except (KeyError, struct.error):
-        pass  # no EXIF, or cut off
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)  # XMP, TIFF
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # as in `decoding`; the pixels are there
         return 1
 

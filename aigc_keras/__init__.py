@@ -55,23 +55,3 @@ from aigc_keras import (  # noqa: E402
 from aigc_keras.plots import show  # noqa: E402
 
 __version__ = "0.1.0"
-__all__ = [
-    "attention",
-    "callbacks",
-    "checkpoints",
-    "datasets",
-    "diffusion",
-    "distribute",
-    "exercises",
-    "gan",
-    "images",
-    "metrics",
-    "patterns",
-    "plots",
-    "poetry",
-    "profile",
-    "show",
-    "style",
-    "text",
-    "vae",
-]

@@ -1,6 +1,5 @@
 """Diffusion of the latents of an autoencoder."""
 
-import functools
 import math
 
 import keras
@@ -9,8 +8,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from aigc_keras.diffusion.model import DiffusionModel, gaussian_log_density
-from aigc_keras.guards import check_run, check_shape, check_sizes
-from aigc_keras.model import by_name
+from aigc_keras.guards import check_shape, check_sizes
 from aigc_keras.vae import VAE, code_decoder, code_encoder
 
 
@@ -130,19 +128,12 @@ class LatentDiffusion(DiffusionModel):
         self._check_adapted()
         return super()._sample(*args, **kwargs)
 
-    @functools.wraps(keras.Model.evaluate, assigned=())
-    def evaluate(self, *args, **kwargs):
-        self._check_adapted()
-        return super().evaluate(*args, **kwargs)
-
-    @functools.wraps(keras.Model.fit, assigned=())
-    def fit(self, *args, **kwargs):
-        """`DiffusionModel.fit`, after `adapt` if that is still to be done."""
-        if not np.any(self.latent_std):
-            given = by_name(keras.Model.fit, args, kwargs)
-            check_run(self.check_batch, self.accepted_data, given)
+    def _checked(self, method, args, kwargs):
+        given = super()._checked(method, args, kwargs)
+        if method is keras.Model.fit and not np.any(self.latent_std):
             self.adapt(given["x"])
-        return super().fit(*args, **kwargs)
+        self._check_adapted()
+        return given
 
     def encode(self, images):
         mean, _ = self.autoencoder.encoder(images, training=False)

@@ -92,11 +92,6 @@ def is_chief(strategy):
 # --- what differs from training with one replica ---
 
 
-def optimizers(model):
-    """All optimizers of a model; a GAN has two."""
-    return list(named_optimizers(model).values())
-
-
 def prepare(model):
     """Make a compiled model's steps right for several replicas; nothing is done for one.
 
@@ -122,7 +117,7 @@ def prepare(model):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-    for optimizer in optimizers(model):
+    for optimizer in named_optimizers(model).values():
         _add_gradients_first(optimizer)
     if not in_several_processes(model) and "train_step" not in vars(model):
         model.train_step = _with_rows(model.train_step)
@@ -409,7 +404,7 @@ class State:
         self.strategy, self.settings = model.distribute_strategy, settings
         self.path = Path(settings.backup_dir) / "backup.npz" if settings else None
         losses = [v for metric in model.metrics for v in metric.variables]
-        others = [v for optimizer in optimizers(model) for v in optimizer.variables]
+        others = [v for x in named_optimizers(model).values() for v in x.variables]
         self.variables = [*model.variables, *others, *losses]
 
     def save_sometimes(self, position, steps, ended=False):

@@ -14,6 +14,7 @@ import smallest
 import tensorflow as tf
 
 import aigc_keras as ak
+from aigc_keras.optimizers import named_optimizers
 
 KINDS = ("gan", "vae", "diffusion", "gpt", "pairs")
 TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
@@ -85,7 +86,7 @@ def train(kind, strategy=None, epochs=2, shuffle=False, **more):
 
 def state(model, history):
     """All that training changed, as arrays by name."""
-    optimizers = ak.distribute.optimizers(model)
+    optimizers = named_optimizers(model).values()
     variables = [*model.variables, *(v for optimizer in optimizers for v in optimizer.variables)]
     arrays = {f"variable {i}": np.asarray(v) for i, v in enumerate(variables)}
     return arrays | {f"history {k}": np.array(v) for k, v in history.items()}

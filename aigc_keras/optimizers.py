@@ -55,7 +55,8 @@ def check_callback(callback, optimizers):
     if not isinstance(callback, keras.callbacks.Callback):
         raise ValueError(f"callbacks: got {callback!r}, accepted are keras.callbacks.Callback.")
     if isinstance(callback, MOVE_RATES):
-        fixed = [k for k, x in optimizers.items() if not _has_own_rate(_inner(x))]
+        rates = {name: _inner(x)._learning_rate for name, x in optimizers.items()}
+        fixed = [name for name, rate in rates.items() if not isinstance(rate, keras.Variable)]
         if fixed or not optimizers:
             whose = " and ".join(fixed) or "a model without an optimizer"
             raise ValueError(
@@ -72,10 +73,6 @@ def check_callback(callback, optimizers):
             f"callbacks: got {kind} with filepath {str(callback.filepath)!r}, accepted are names "
             "that end with .keras or, with save_weights_only=True, with .weights.h5."
         )
-
-
-def _has_own_rate(optimizer):
-    return isinstance(optimizer._learning_rate, keras.Variable)
 
 
 class Proxy:

@@ -134,8 +134,7 @@ def _draw(axis, images, columns):
     axis.imshow(picture, interpolation="nearest", label=count)
     axis.grid(False)
     axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)
     return picture
 
 
@@ -152,10 +151,8 @@ def grid(images, columns=8, title=None, row_labels=None, column_labels=None, inc
     for name, labels, n in (("row", row_labels, rows), ("column", column_labels, columns)):
         if labels is not None:
             _check_lengths(**{f"{name}s": range(n), f"{name}_labels": labels})
-    fig, axes = figure(
-        size=(inches * columns + (0 if row_labels is None else 1.2), inches * rows + 0.3)
-    )
-    axis = axes[0, 0]
+    margin = 0 if row_labels is None else 1.2
+    fig, [[axis]] = figure(size=(inches * columns + margin, inches * rows + 0.3))
     picture = _draw(axis, images, columns)
     height, width = picture.shape[0] // rows, picture.shape[1] // columns
     if row_labels is not None:
@@ -250,8 +247,7 @@ def latent_map(latents, labels, names):
     _check_lengths(latents=latents, labels=labels)
     _check_lengths(names=names)
     labels = check_labels(labels, len(latents), len(names))
-    fig, axes = figure(size=(8.0, 7.0))
-    axis = axes[0, 0]
+    fig, [[axis]] = figure(size=(8.0, 7.0))
     for k, name in enumerate(names):
         mine = latents[labels == k]
         if len(mine) == 0:
@@ -285,8 +281,7 @@ def bars(values, errors, labels, ylabel, title=None):
         if numbers.ndim != 1 or (name == "errors" and numbers.min() < 0):
             raise ValueError(f"{name}: got {numbers!r:.80}, {accepted}.")
     labels = [str(label) for label in labels]  # numbers would be places
-    fig, axes = figure(size=(1.5 * len(values) + 1.5, 4.2))
-    axis = axes[0, 0]
+    fig, [[axis]] = figure(size=(1.5 * len(values) + 1.5, 4.2))
     axis.bar(labels, values, yerr=errors, capsize=6)
     for i, (value, error) in enumerate(zip(values, errors, strict=True)):
         axis.text(i, value + error, f"{value:.3g}", ha="center", va="bottom")
@@ -323,13 +318,11 @@ def tokens(pieces, values, label=None, columns=76, title=None):
         boxes.append((x, y, width, shown, value))
         x, y = (0, y + 1) if piece == "\n" else (x + width, y)
     rows = boxes[-1][1] + 1
-    fig, axes = figure(size=(0.135 * columns + 1.6, 0.34 * rows + (0.6 if title else 0.3)))
-    axis = axes[0, 0]
+    fig, [[axis]] = figure(size=(0.135 * columns + 1.6, 0.34 * rows + (0.6 if title else 0.3)))
     shades = LinearSegmentedColormap.from_list("shades", ["#f4f4f4", COLORS[4]])
     scale = ScalarMappable(Normalize(0, max(np.max(values), 1e-9)), shades)
     axis.set(xlim=(0, columns), ylim=(rows, 0), xticks=[], yticks=[])
-    for side in axis.spines.values():
-        side.set_visible(False)
+    axis.spines[:].set_visible(False)
     for x, y, width, shown, value in boxes:
         box = Rectangle((x + 0.06, y + 0.06), width - 0.12, 0.88, color=scale.to_rgba(value), lw=0)
         axis.add_patch(box)
@@ -480,8 +473,7 @@ def diagram(boxes, arrows, unit=(2.2, 1.1)):
     x, y = ([box[i] for box in boxes.values()] for i in (0, 1))
     limits = {"xlim": (min(x) - 0.5, max(x) + 0.5), "ylim": (min(y) - 1, max(y) + 1)}
     size = [unit[i] * float(np.ptp(v)) for i, v in enumerate(limits.values())]
-    fig, axes = figure(size=size)
-    axis = axes[0, 0]
+    fig, [[axis]] = figure(size=size)
     axis.set(**limits)
     axis.axis("off")
     drawn = {}

@@ -41,6 +41,7 @@ class SampleGrid(keras.callbacks.Callback):
             if value is not None and not isinstance(value, str | os.PathLike):
                 raise ValueError(f"{name}: got {value!r}, accepted is a path.")
         self.n = check_number("n", n, low=1, integer=True)
+        self.columns = int(np.ceil(np.sqrt(self.n)))
         self.every = check_number("every", every, low=1, integer=True)
         self.unit = check_choice("unit", unit, ("epoch", "step"))
         self.seed = check_number("seed", seed, low=0, below=2**32, integer=True)
@@ -74,7 +75,6 @@ class SampleGrid(keras.callbacks.Callback):
         images = self.model.generate(self.n, seed=self.seed)
         self.batches.append(images)
         self.counts.append(count)
-        columns = self._columns()
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
             found = [int(p.stem) for p in self.folder.glob("*.png") if p.stem.isdecimal()]
@@ -82,22 +82,19 @@ class SampleGrid(keras.callbacks.Callback):
             if not (found and self.epochs and len(self.batches) == 1):
                 path = self.folder / f"{max(found, default=-1) + 1:04d}.png"
                 with replaced(path) as partial:
-                    keras.utils.save_img(partial, plots.tile(images, columns), scale=False)
+                    keras.utils.save_img(partial, plots.tile(images, self.columns), scale=False)
         if self.writer:
             with self.writer.as_default():
-                tf.summary.image("samples", plots.tile(images, columns)[None], step=count)
+                tf.summary.image("samples", plots.tile(images, self.columns)[None], step=count)
             self.writer.flush()
         if self.display and _in_notebook():
             from IPython.display import display
 
-            figure = plots.grid(images, columns, title=f"{self.unit} {count}")
+            figure = plots.grid(images, self.columns, title=f"{self.unit} {count}")
             if self.handle is None:
                 self.handle = display(figure, display_id=True)
             else:
                 self.handle.update(figure)
-
-    def _columns(self):
-        return int(np.ceil(np.sqrt(self.n)))
 
     def strip(self, n=6, title=None):
         """A figure of `n` stages, evenly spread over the training so far."""
@@ -107,7 +104,7 @@ class SampleGrid(keras.callbacks.Callback):
         return plots.strip(
             [self.batches[i] for i in chosen],
             [f"{self.unit} {self.counts[i]}" for i in chosen],
-            columns=self._columns(),
+            columns=self.columns,
             title=title,
         )
 
@@ -116,7 +113,7 @@ class SampleGrid(keras.callbacks.Callback):
         check_number("seconds", seconds, low=0)
         self._check_batches()
         path = Path(path).expanduser()
-        frames = [Image.fromarray(plots.tile(x, self._columns())) for x in self.batches]
+        frames = [Image.fromarray(plots.tile(x, self.columns)) for x in self.batches]
         frames = [f.resize((f.width * 2, f.height * 2), Image.Resampling.NEAREST) for f in frames]
         durations = [int(seconds * 1000)] * (len(frames) - 1) + [2000]
         with replaced(path) as partial:

@@ -6,15 +6,12 @@ Convolutional Neural Networks").
 """
 
 from aigc_keras.style.adain import AdaIN
-from aigc_keras.style.colors import LUMINANCE, color_error, color_statistics, match_colors
+from aigc_keras.style.colors import color_error, color_statistics, match_colors
 from aigc_keras.style.fast import FastStyleTransfer
 from aigc_keras.style.features import (
-    BGR_MEAN,
     CONTENT_LAYERS,
     STYLE_LAYERS,
-    TRUNKS,
     PerceptualFeatures,
-    fast_dtype,
     feature_layers,
 )
 from aigc_keras.style.gatys import StyleTransfer, coarse_to_fine
@@ -25,7 +22,7 @@ from aigc_keras.style.losses import (
     relative_error,
     total_variation,
 )
-from aigc_keras.style.methods import METHODS, stylize
+from aigc_keras.style.methods import stylize
 from aigc_keras.style.networks import (
     CORRECTION,
     InstanceNormalization,

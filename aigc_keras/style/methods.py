@@ -10,8 +10,6 @@ from aigc_keras.guards import check_choice, check_number
 from aigc_keras.style.fast import FastStyleTransfer
 from aigc_keras.style.gatys import StyleTransfer, over_levels
 
-METHODS = ("gatys", "fast", "adain")
-
 
 @functools.cache
 def _checkpoint(name):
@@ -58,7 +56,7 @@ def stylize(content_path, style_path, method="adain", size=512, steps=None, verb
         FileNotFoundError: there is no such file.
         ValueError: a file is no image or cannot be used, or another argument is out of range.
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, ("gatys", "fast", "adain"))
     check_number("size", size, low=16, integer=True)
     content = images.read(content_path, size)
     style = images.read(style_path, size if method == "gatys" else min(256, size))

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from aigc_keras.guards import check_choice, check_number, check_optimizer
+from aigc_keras.guards import check_choice, check_number
 from aigc_keras.model import Model, steady
 from aigc_keras.optimizers import Adam
 from aigc_keras.style.colors import luminance, match_colors, matched_luminance, mixed_colors
@@ -223,16 +223,13 @@ def _check_no_data(arguments):
             )
 
 
-def coarse_to_fine(
-    content, styles, steps=100, levels=2, optimizer=None, callbacks=None, verbose="auto", **kwargs
-):
+def coarse_to_fine(content, styles, steps=100, levels=2, callbacks=None, verbose="auto", **kwargs):
     """Gatys et al. 2017 (arXiv:1611.07865), section 5: first small, where a step costs a quarter.
 
     Args:
         content, styles, **kwargs: as for `StyleTransfer`; all images are scaled alike.
         steps: of all levels together, shared equally and rounded down.
         levels: number of sizes, each twice the one before, the last that of `content`.
-        optimizer: as for `compile`; each level starts with a fresh copy of it.
         callbacks, verbose: as for `fit`, which runs once a level.
 
     Returns:
@@ -241,8 +238,7 @@ def coarse_to_fine(
 
     def train(image, small, steps, **initial):
         model = StyleTransfer(image, small, **kwargs | initial)
-        fresh = check_optimizer("optimizer", optimizer)
-        model.compile(fresh and fresh.from_config(fresh.get_config()))
+        model.compile()
         model.fit(steps, callbacks=callbacks, verbose=verbose)
         return model
 

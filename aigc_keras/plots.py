@@ -179,50 +179,39 @@ def strip(batches, labels, columns=4, title=None, inches=2.6):
     return fig
 
 
-def curves(histories, keys=None, labels=None, xlabel="epoch", ylabel="loss", title=None):
-    """Training curves from one `History` (or dict of lists), or a list of them side by side."""
-    histories = histories if isinstance(histories, list | tuple) else [histories]
-    _check_lengths(histories=histories, labels=histories if labels is None else labels)
-    histories = [getattr(history, "history", history) for history in histories]
-    for history in histories:
-        known = list(history) if isinstance(history, dict) else []
-        wanted = known if keys is None else keys
-        good = isinstance(wanted, list | tuple) and all(key in known for key in wanted)
-        if not good or not known or not all(isinstance(key, str) for key in known):
-            shown = ", ".join(map(str, known)) if isinstance(history, dict) else repr(history)
+def curves(history, keys=None, xlabel="epoch", ylabel="loss"):
+    """Training curves from a `History`, or a dict of lists."""
+    history = getattr(history, "history", history)
+    known = list(history) if isinstance(history, dict) else []
+    keys = known if keys is None else keys
+    good = isinstance(keys, list | tuple) and all(key in known for key in keys)
+    if not good or not known or not all(isinstance(key, str) for key in known):
+        shown = ", ".join(map(str, known)) if isinstance(history, dict) else repr(history)
+        raise ValueError(
+            f"keys: got {keys!r} for a history of {shown or 'nothing'}, accepted are keys of it."
+        )
+    for key in keys:
+        try:  # a loss may have become NaN
+            good = np.asarray(history[key], "float64").ndim == 1
+        except (TypeError, ValueError):
+            good = False
+        if not good:
             raise ValueError(
-                f"keys: got {keys!r} for a history of {shown or 'nothing'}, accepted are keys of "
-                "every history."
+                f"history: got {history[key]!r:.80} as {key}, accepted are numbers (N,)."
             )
-        for key in wanted:
-            try:  # a loss may have become NaN
-                good = np.asarray(history[key], "float64").ndim == 1
-            except (TypeError, ValueError):
-                good = False
-            if not good:
-                raise ValueError(
-                    f"histories: got {history[key]!r:.80} as {key}, accepted are numbers (N,)."
-                )
-    fig, axes = figure(columns=len(histories), size=(6.0, 3.6), sharey=len(histories) > 1)
-    for i, (axis, history) in enumerate(zip(axes[0], histories, strict=True)):
-        for key in keys or history:
-            epochs = np.arange(1, len(history[key]) + 1)
-            marker = "o" if len(epochs) < 20 else None
-            axis.plot(epochs, history[key], marker=marker, label=key.replace("_", " "))
-        axis.set_xlabel(xlabel)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        if labels is not None:
-            axis.set_title(labels[i])
-    axes[0, 0].set_ylabel(ylabel)
-    axes[0, -1].legend()
-    if title:
-        fig.suptitle(title, fontsize=15)
+    fig, [[axis]] = figure(size=(6.0, 3.6))
+    for key in keys:
+        epochs = np.arange(1, len(history[key]) + 1)
+        marker = "o" if len(epochs) < 20 else None
+        axis.plot(epochs, history[key], marker=marker, label=key.replace("_", " "))
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend()
     return fig
 
 
-def points(real, fakes, labels, limit=1.1):
+def points(real, fakes, labels):
     """2-D points (N, 2): each of `fakes` (orange) over `real` (grey), one panel each."""
-    _check_positive("limit", limit)
     _check_lengths(fakes=fakes, labels=labels)
     real = _check_points("real", real)
     fakes = [_check_points(f"fakes[{i}]", fake) for i, fake in enumerate(fakes)]
@@ -230,7 +219,7 @@ def points(real, fakes, labels, limit=1.1):
     for axis, fake, label in zip(axes[0], fakes, labels, strict=True):
         axis.scatter(*real.T, s=3, color="#999999", label="real")
         axis.scatter(*fake.T, s=3, color=COLORS[1], label="generated")
-        axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=label)
+        axis.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), aspect="equal", title=label)
         axis.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     handles, names = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, names, loc="outside lower center", ncols=2, markerscale=4)

@@ -370,16 +370,15 @@ class VAE(Model):
         images = np.asarray(images, "float32")
         conditions = check_conditions(conditions, len(images), self.num_classes)
         generator = self.generator_of(seed)
-        results = []
-        for i in range(0, len(images), batch_size):
-            arrays = (images, means, log_variances, *conditions)
-            batch = [tf.convert_to_tensor(x[i : i + batch_size]) for x in arrays]
+
+        def bound(batch):
             total = np.full(len(batch[0]), -np.inf)
             for _ in range(n_samples):
                 noise = keras.random.normal(batch[1].shape, seed=generator)
                 total = np.logaddexp(total, self._log_weights(noise, *batch))
-            results.append(total - np.log(n_samples))
-        return np.concatenate(results)
+            return tf.constant(total - np.log(n_samples))
+
+        return in_batches(bound, images, (means, log_variances, *conditions), batch_size)
 
     def log_weights(self, noise, images, mean, log_variance, *conditions):
         """log p(x, z) / q(z|x), (B,), for the z that `noise` (B, latent_dim) leads to."""

@@ -141,10 +141,9 @@ def code_decoder(image_shape, width=32, code_channels=8, dtype=None):
     height, breadth, channels = image_shape
     code = x = keras.Input((height // 4, breadth // 4, code_channels), name="code")
     x = layers.Conv2D(2 * width, 3, padding="same", activation="relu", dtype=dtype)(x)
-    x = layers.Conv2DTranspose(width, 4, strides=2, padding="same", activation="relu", dtype=dtype)(
-        x
-    )
-    x = layers.Conv2DTranspose(channels, 4, strides=2, padding="same", dtype=dtype)(x)
+    twice = {"strides": 2, "padding": "same", "dtype": dtype}
+    x = layers.Conv2DTranspose(width, 4, activation="relu", **twice)(x)
+    x = layers.Conv2DTranspose(channels, 4, **twice)(x)
     outputs = layers.Activation("tanh", dtype="float32", name="outputs")(x)
     return keras.Model(code, outputs, name="decoder")
 
@@ -217,12 +216,8 @@ class VAE(Model):
         self.likelihood = check_choice("likelihood", likelihood, LIKELIHOODS)
         sizes = {"width": width, "hidden": hidden, "num_classes": self.num_classes, "dtype": dtype}
         self.encoder = encoder or conv_encoder(image_shape, latent_dim, **sizes)
-        self.decoder = decoder or conv_decoder(
-            image_shape,
-            latent_dim,
-            activation="tanh" if likelihood == "gaussian" else None,
-            **sizes,
-        )
+        last = "tanh" if likelihood == "gaussian" else None
+        self.decoder = decoder or conv_decoder(image_shape, latent_dim, activation=last, **sizes)
         labels, latents = [()] if self.num_classes else [], (self.latent_dim,)
         check_network("encoder", self.encoder, [self.image_shape, *labels], [latents, latents])
         check_network("decoder", self.decoder, [latents, *labels], [self.image_shape])
@@ -352,10 +347,9 @@ class VAE(Model):
         """Images on the way from each image of `start` to that of `end`: (B, n, *image_shape)."""
         ends = (self.encode(images, *conditions)[0] for images in (start, end))
         path = interpolate_latents(*ends, n, method)
-        conditions = [
-            np.repeat(x, n) for x in check_conditions(conditions, len(path), self.num_classes)
-        ]
-        images = self.decode(path.reshape(-1, self.latent_dim), *conditions)
+        conditions = check_conditions(conditions, len(path), self.num_classes)
+        each = [np.repeat(x, n) for x in conditions]
+        images = self.decode(path.reshape(-1, self.latent_dim), *each)
         return images.reshape(len(path), n, *self.image_shape)
 
     def log_likelihood(self, images, *conditions, n_samples=64, seed=None, batch_size=256):

@@ -70,13 +70,9 @@ class LatentDiffusion(DiffusionModel):
         super().__init__(autoencoder.image_shape, widths=widths, patch=patch, dtype=dtype, **kwargs)
         self.autoencoder = autoencoder
         autoencoder.trainable = False
-        shape = (self.latent_shape[-1],)
-        self.latent_mean = self.add_weight(
-            shape, "zeros", trainable=False, dtype="float32", name="latent_mean"
-        )
-        self.latent_std = self.add_weight(
-            shape, "zeros", trainable=False, dtype="float32", name="latent_std"
-        )
+        unknown = {"initializer": "zeros", "trainable": False, "dtype": "float32"}
+        self.latent_mean = self.add_weight(self.latent_shape[-1:], name="latent_mean", **unknown)
+        self.latent_std = self.add_weight(self.latent_shape[-1:], name="latent_std", **unknown)
 
     @property
     def data_shape(self):

@@ -39,9 +39,8 @@ def _embedding(times, labels, num_classes, dim, dtype):
     x = layers.Dense(dim, activation="silu", dtype=dtype)(x)
     x = layers.Dense(dim, dtype=dtype)(x)
     if num_classes:  # one more class than there are: none
-        x = layers.Add(dtype=dtype)(
-            [x, layers.Embedding(num_classes + 1, dim, dtype=dtype)(labels)]
-        )
+        label = layers.Embedding(num_classes + 1, dim, dtype=dtype)(labels)
+        x = layers.Add(dtype=dtype)([x, label])
     return layers.Activation("silu", dtype=dtype)(x)
 
 

@@ -6,8 +6,12 @@ import onnxruntime
 import tensorflow as tf
 
 
-def answer(kind, path, inputs):
+def answer(*request):
     assert "aigc_keras" not in sys.modules
+    return outputs(*request)
+
+
+def outputs(kind, path, inputs):
     inputs = inputs if isinstance(inputs, list) else [inputs]
     if kind == "tf_saved_model":
         given = inputs if len(inputs) > 1 else inputs[0]

@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import plain
 import pytest
+import tensorflow as tf
 from diffusion_models import images, picture_model, points
 from keras import ops
 
@@ -45,6 +47,57 @@ def test_unet_keeps_the_shape_and_starts_at_zero(shape, arguments):
     outputs = network(inputs).numpy()
     channels = arguments.get("outputs", 1) * shape[-1]
     np.testing.assert_array_equal(outputs, np.zeros((3, *shape[:-1], channels), "float32"))
+
+
+@pytest.fixture(scope="module")
+def drawn_unet():
+    """A U-Net with weights that are drawn, the last layer's too, and inputs for it."""
+    keras.utils.set_random_seed(0)
+    network = diffusion.unet((8, 8, 1), (8, 16), blocks=1, num_classes=3)
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.normal(0, 0.2, x.shape) for x in network.get_weights()])
+    times = np.array([0.1, 0.5, 1.0], "float32")
+    return network, [images(3), times, np.array([0, 2, 3], "int32")]
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_unet_in_half_the_bits(drawn_unet, policy):
+    network, inputs = drawn_unet
+    half = diffusion.unet((8, 8, 1), (8, 16), blocks=1, num_classes=3, dtype=policy)
+    half.set_weights(network.get_weights())
+    expected, found = network(inputs).numpy(), half(inputs).numpy()
+    assert found.dtype == "float32" and half.layers[-2].compute_dtype == policy[6:]
+    assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+    assert np.abs(found - expected).max() > 0
+
+
+def test_unet_under_xla(drawn_unet):
+    network, inputs = drawn_unet
+
+    def slopes():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(network(inputs)))
+        found = tape.gradient(loss, network.trainable_variables)
+        return [tf.convert_to_tensor(x) for x in found]  # of an embedding, slices
+
+    expected, found = (
+        np.concatenate([np.ravel(x) for x in run()])
+        for run in (slopes, tf.function(slopes, jit_compile=True))
+    )
+    assert expected.std() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["tf_saved_model", "onnx"])
+@pytest.mark.filterwarnings("ignore:In the future `np:FutureWarning")  # Keras asks for np.object
+def test_unet_is_exported(drawn_unet, kind, tmp_path):
+    network, inputs = drawn_unet
+    path = str(tmp_path / kind)
+    network.export(path, format=kind, verbose=False)
+    for n in (3, 1):
+        given = [x[:n] for x in inputs]
+        expected = network(given)
+        np.testing.assert_allclose(plain.outputs(kind, path, given), expected, atol=1e-4)
 
 
 def test_unet_attends_at_the_lowest_resolution():

@@ -268,7 +268,11 @@ def run_until(name, model, folder, epoch, after=(), **kwargs):
         return fit(name, model, epochs=3, callbacks=[backup, Accident()])
 
 
-@check
+# Whatever the model: of several optimizers, with averages, with one optimizer.
+backups = pytest.mark.parametrize("name", ["GAN", "DiffusionModel", "GPT"])
+
+
+@backups
 def test_killed_between_two_files(name, tmp_path):
     """A backup is the weights, then a text: without the text, with an older or half a one."""
     _, path = trained(name)
@@ -285,7 +289,7 @@ def test_killed_between_two_files(name, tmp_path):
     assert len(fit(name, model)) > 0 and model.history.epoch == [0]  # nothing is left of it
 
 
-@check
+@backups
 def test_second_copy_of_a_backup(name, tmp_path):
     """Where the last weights are damaged, Keras takes the ones before."""
     _, path = trained(name)

@@ -96,7 +96,7 @@ def losses(history):
 def test_scaling_of_losses_is_saved(name, auto_scale_loss, precision, tmp_path):
     """Before the first step, too, all of each optimizer is in the file, or none of the scaling."""
     precision("mixed_float16")
-    model = build(name, auto_scale_loss=auto_scale_loss)
+    model = build(name, auto_scale_loss=auto_scale_loss, run_eagerly=True)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     scaled = isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)

@@ -1,11 +1,9 @@
 # %% [markdown]
 # # 01 Generative adversarial networks
 #
-# Mirrors: text 000 sections 2.1, 3.1-3.2, 4, 5.2-5.4; 001 2.1, 4.3, 5.2; 002 2.1, 3.1, 3.2.1, 3.3.1,
+# *Mirrors: text 000 sections 2.1, 3.1-3.2, 4, 5.2-5.4; 001 2.1, 4.3, 5.2; 002 2.1, 3.1, 3.2.1, 3.3.1,
 # 4.1.1, 4.2.1, 4.3.1, 5.2-5.4; 003 2.1, 3.1, 4.1; 004 2.1, 3.1, 3.2.2, 3.3, 4.1.2, 4.2.2, 4.3.2, 5.2.2,
-# 5.3.2, 5.4.
-#
-# Next: [02 Variational autoencoders](02_vae.ipynb)
+# 5.3.2, 5.4.*
 #
 # ![Twelve grey pictures in each of ten rows, T-shirts to ankle boots, drawn by a GAN on request](images/01_gan.png)
 #
@@ -16,6 +14,8 @@
 # **Data:** Fashion-MNIST (60,000 + 10,000 grey images, MIT licence), handwritten digits, and points in
 # the plane that we make ourselves. **You need:** Python and some idea of what a gradient is. No GPU, and
 # once the course is set up, no network.
+#
+# [02 Variational autoencoders →](02_vae.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import tempfile
@@ -1198,7 +1198,7 @@ print(np.allclose(alone, dcgan.generate(1, seed=0), atol=1e-4))
 # - Xiao et al. 2017, *Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms*,
 #   [arXiv:1708.07747](https://arxiv.org/abs/1708.07747)
 #
-# Next: [02 Variational autoencoders](02_vae.ipynb)
+# [02 Variational autoencoders →](02_vae.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

@@ -642,11 +642,11 @@ assert ak.profile.name() == "fast" or measured[0] > 2 * measured[-1]
 fig
 
 # %% [markdown]
-# The critic first has to learn what a distance is. From then on both curves fall while noise becomes
-# garments. In the end the estimate hardly helps: it is a maximum
-# over critics, and what we see is the critic that we have, who goes on learning too. It says that a training
-# gets somewhere, and not which of two good models is better. (Only some hundred samples a point: the right
-# curve stands a little higher than the distances of section 6 would.)
+# The critic first has to learn what a distance is. Then both curves fall while noise becomes garments. In the
+# end the estimate hardly helps: it is a maximum over critics, and what we see is the critic that we have, who
+# goes on learning too. It says that a training gets somewhere, and not which of two good models is better.
+# (Only some hundred samples a point: the right curve stands a little higher than the distances of section 6
+# would.)
 #
 # The penalty also keeps a discriminator from becoming too sure. That was the cure in
 # [section 2](#How-it-fails:-a-discriminator-that-is-too-sure).
@@ -680,8 +680,8 @@ conditional, history, *_ = labelled[0]
 evaluate("conditional DCGAN", conditional.generate(n_samples, seed=0))
 
 # %% [markdown]
-# After so few steps the labels themselves are hardly learned, and the race is open. It is decided after
-# minutes. These are the runs of `make bench`, at the default widths, each for the same time:
+# After so few steps the seeds differ nearly as much as the models. Minutes decide it: these are runs of
+# `make bench`, at the default widths, each for the same time.
 
 # %%
 scores_of = {

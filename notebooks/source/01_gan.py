@@ -317,7 +317,9 @@ for label, settings in trials.items():
     steps = ring_steps // 2 if settings else ring_steps
     found[label] = []
     for seed in seeds:
-        model, stages = train_on_ring(seed=seed, steps=steps, discriminator_steps=5, **settings)
+        model, stages = train_on_ring(
+            seed=seed, steps=steps, discriminator_steps=pick(2, 5), **settings
+        )
         loss = model.get_metrics_result()["discriminator_loss"]
         modes, _ = count(stages[-1])
         print(
@@ -425,7 +427,7 @@ ak.plots.shapes(mlp_gan.discriminator)
 # at all. It is no ceiling: nothing keeps a network from being worse. Two dozen pictures of it below:
 
 # %% tags=["nbval-ignore-output"]
-n_samples = pick(500, 5000)  # of each set, in all of this chapter
+n_samples = pick(200, 5000)  # of each set, in all of this chapter
 features = ak.metrics.fashion_features()
 test_images, test_labels = ak.datasets.arrays("fashion_mnist", f"test[:{n_samples}]")
 test_features = features.extract(test_images)
@@ -615,7 +617,7 @@ critic, history, progress, dear = train(
     seconds=600,
     stages=stages,
     stage=10,
-    n=pick(150, 500),
+    n=pick(130, 500),
 )
 cheap = np.mean([milliseconds for *_, milliseconds in plain])
 print(f"a step takes {dear / cheap:.1f} times as long as without critic and penalty")
@@ -788,7 +790,7 @@ figure
 # Fréchet distance of **each class** to the test pictures of that class, beside real training pictures:
 
 # %% tags=["nbval-ignore-output"]
-each = pick(150, 500)
+each = pick(20, 500)
 asked = np.repeat(np.arange(10), each)
 drawn, probabilities = features.extract(checkpoint.generate(len(asked), labels=asked, seed=0))
 right = probabilities.argmax(axis=1) == asked

@@ -998,7 +998,7 @@ for name in ("noisy", "blurred", "denoised"):
     print(
         f"{name:9s} {psnr(rows[name], clean):.1f} dB, {accuracy(rows[name]):.0%} read as their class"
     )
-assert ak.profile.name() == "fast" or psnr(denoised, clean) > psnr(blurred, clean) + 2
+assert ak.profile.name() == "fast" or psnr(denoised, clean) > psnr(blurred, clean) + 1
 ak.plots.grid(
     np.concatenate([images[:12] for images in rows.values()]), columns=12, row_labels=list(rows)
 )

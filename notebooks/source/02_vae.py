@@ -411,7 +411,7 @@ ak.plots.shapes(vae_2d.decoder)
 # training.
 
 # %% tags=["nbval-ignore-output"]
-steps = pick(32, 1200)
+steps = pick(32, 1000)
 progress = ak.callbacks.SampleGrid(n=9, every=max(1, steps // 10), unit="step", display=False)
 history = fit(vae_2d, steps=steps, epochs=pick(1, 8), callbacks=[progress], verbose=2)
 progress.strip(n=5)
@@ -519,7 +519,7 @@ ak.plots.grid(
 
 # %% tags=["nbval-ignore-output"]
 vae_16d = ak.vae.VAE((28, 28, 1), latent_dim=16)
-fit(vae_16d, steps=pick(30, 1600), verbose=2)
+fit(vae_16d, steps=pick(30, 1400), verbose=2)
 checkpoints = {d: ak.checkpoints.load(f"vae_{d}d_fashion_mnist") for d in (2, 16)}
 some = first + [i + 1 for i in first]
 rows = {
@@ -712,7 +712,7 @@ labelled = ak.datasets.load(
     "fashion_mnist", f"train[:{n_train}]", batch_size=64, labels=True, seed=0
 )
 conditional = ak.vae.ConditionalVAE((28, 28, 1), num_classes=10, latent_dim=16)
-fit(conditional, labelled, steps=pick(30, 1100), verbose=2)
+fit(conditional, labelled, steps=pick(30, 900), verbose=2)
 styles = np.tile(conditional.sample_latents(10, seed=1), (10, 1))
 ak.plots.grid(
     conditional.decode(styles, np.repeat(np.arange(10), 10)),
@@ -784,7 +784,7 @@ sweep, results = {}, {}
 for beta in betas:
     keras.utils.set_random_seed(0)
     sweep[beta] = ak.vae.VAE((28, 28, 1), latent_dim=16, beta=beta)
-    fit(sweep[beta], steps=pick(20, 450))
+    fit(sweep[beta], steps=pick(20, 400))
     results[beta] = sweep[beta].evaluate(test_images, batch_size=500, verbose=0, return_dict=True)
     active = sweep[beta].active_units(test_images[:1000]).sum()
     print(

@@ -7,9 +7,10 @@
 # any picture in three ways (one that takes its time, one that learns a single style, one that takes any style
 # at once), say by which loss they do it and what that loss does not see, and repair the usual failures.
 #
-# **Data:** photographs from the packages scikit-image and scikit-learn (public domain, CC0, CC BY 2.0: the list
-# is printed below), four styles that the course draws by code, and your own files. **You need:** convolutions, gradient
-# descent. Chapters 01 and 02 help, but are not needed. No GPU, and once the course is set up, no network.
+# **Data:** photographs from the packages scikit-image and scikit-learn (public domain, CC0, CC BY 2.0: the
+# list is printed below), four styles that the course draws by code, and your own files. **You need:**
+# convolutions, gradient descent. Chapters 01 and 02 help, but are not needed. No GPU, and once the course is
+# set up, no network.
 #
 # **Mirrors:** text 000 sections 1.2, 2.1, 2.2.2, 2.3, 3.4; 001 3.3.
 #
@@ -38,13 +39,14 @@ ak.profile.announce("03_style_transfer")
 # %% [markdown]
 # ## 1. The idea
 #
-# **Style transfer** (风格迁移) wants a picture with the **content** (内容) of one image and the **style** (风格) of
-# another. Compared pixel by pixel, a photograph and a painting of the same temple have nothing in common. A network
-# that was trained to recognise things compares them better: its early layers answer to edges and colours, its later
-# ones to eyes and roofs, whatever the brush. Gatys et al. (2016) measure both wishes in its **feature maps** (特征图) $F_l$ of
-# layer $l$:
+# **Style transfer** (风格迁移) wants a picture with the **content** (内容) of one image and the **style**
+# (风格) of another. Compared pixel by pixel, a photograph and a painting of the same temple have nothing in
+# common. A network that was trained to recognise things compares them better: its early layers answer to
+# edges and colours, its later ones to eyes and roofs, whatever the brush. Gatys et al. (2016) measure both
+# wishes in its **feature maps** (特征图) $F_l$ of layer $l$:
 #
-# - **Content loss** (内容损失): the maps of a deep layer should be those of the photograph, position by position.
+# - **Content loss** (内容损失): the maps of a deep layer should be those of the photograph, position by
+#   position.
 # - **Style loss** (风格损失): the **Gram matrices** (格拉姆矩阵) should be those of the painting. A Gram matrix
 #   says which channels are active *together*, averaged over all positions $p$, so it forgets where:
 #
@@ -56,13 +58,13 @@ ak.profile.announce("03_style_transfer")
 #   &+ w_{color}\, L_{color} + w_{tv}\, TV
 # \end{aligned}$$
 #
-# The two fractions are *relative* errors: 0 is equal, 1 is as far away as an empty map. So layers with large and
-# small numbers count alike, and a loss can be read. The last two terms are small helpers: the colours' mean and covariance should be
-# the style's, and neighbouring pixels alike (**total variation**, 全变分).
+# The two fractions are *relative* errors: 0 is equal, 1 is as far away as an empty map. So layers with large
+# and small numbers count alike, and a loss can be read. The last two terms are small helpers: the colours'
+# mean and covariance should be the style's, and neighbouring pixels alike (**total variation**, 全变分).
 #
-# Then there are three ways to make the loss small, and that is the chapter. In the drawing solid arrows say what is
-# computed from what, and dashed ones what learns from the loss: from top to bottom the picture itself, a network,
-# a decoder. "VGG" is always the same trained network, and it learns nothing.
+# Then there are three ways to make the loss small, and that is the chapter. In the drawing solid arrows say
+# what is computed from what, and dashed ones what learns from the loss: from top to bottom the picture
+# itself, a network, a decoder. "VGG" is always the same trained network, and it learns nothing.
 
 # %%
 ak.plots.diagram(
@@ -114,11 +116,11 @@ ak.plots.diagram(
 # %% [markdown]
 # ## 2. The pictures
 #
-# The contents are photographs. We looked for a real painting in everything that is installed with the course, and
-# there is none: scikit-image brings photographs, micrographs and textures, scikit-learn two photographs, matplotlib a
-# portrait photograph and icons; TensorFlow Datasets knows where paintings can be fetched (`cycle_gan`), but carries
-# none. So the course draws four styles by code. Any picture file of yours will do as well
-# ([section 9](#9.-Your-own-picture)).
+# The contents are photographs. We looked for a real painting in everything that is installed with the course,
+# and there is none: scikit-image brings photographs, micrographs and textures, scikit-learn two photographs,
+# matplotlib a portrait photograph and icons; TensorFlow Datasets knows where paintings can be fetched
+# (`cycle_gan`), but carries none. So the course draws four styles by code. Any picture file of yours will do
+# as well ([section 9](#9.-Your-own-picture)).
 
 # %% tags=["nbval-ignore-output"]
 print(ak.datasets.describe("photographs"))
@@ -155,10 +157,11 @@ gallery({**contents, **styles}, columns=4)
 # %% [markdown]
 # ## 3. The network that sees
 #
-# `PerceptualFeatures` is the trunk of **VGG16**, a network that was trained on 1.2 million photographs of ImageNet and then on
-# finding edges; its weights lie in a package, so that nothing is downloaded. (`weights="imagenet"` takes the untouched
-# VGG19 instead, which Keras downloads.) It is a tower of four **blocks** of convolutions; between two blocks the maps
-# are halved. The style is read at the first convolution of each block, the content deep in the last one:
+# `PerceptualFeatures` is the trunk of **VGG16**, a network that was trained on 1.2 million photographs of
+# ImageNet and then on finding edges; its weights lie in a package, so that nothing is downloaded.
+# (`weights="imagenet"` takes the untouched VGG19 instead, which Keras downloads.) It is a tower of four
+# **blocks** of convolutions; between two blocks the maps are halved. The style is read at the first
+# convolution of each block, the content deep in the last one:
 
 # %%
 ak.plots.diagram(
@@ -202,9 +205,9 @@ for name, maps in china_maps.items():
     print(f"{name}: {height:3d} x {width:3d} positions, {channels:3d} channels")
 
 # %% [markdown]
-# And three maps of each, those that vary most, as pictures: white is where a channel answers. First there are bright areas
-# and edges, in the end whole regions such as the sky. The rims of the deeper maps differ because there the convolutions see
-# the zeros outside of the picture.
+# And three maps of each, those that vary most, as pictures: white is where a channel answers. First there are
+# bright areas and edges, in the end whole regions such as the sky. The rims of the deeper maps differ because
+# there the convolutions see the zeros outside of the picture.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -228,10 +231,10 @@ ak.plots.grid(
 # %% [markdown]
 # ### What a layer knows: turn it round
 #
-# Start from noise and train the *picture* until one layer's maps are those of the photograph. What comes back is
-# what that layer still knows; what does not, it has thrown away. (Total variation keeps out noise; deep
-# layers do not see it, so there it weighs more.) `StyleTransfer` is a `keras.Model` that trains only
-# the picture, so `fit()` needs no data.
+# Start from noise and train the *picture* until one layer's maps are those of the photograph. What comes back
+# is what that layer still knows; what does not, it has thrown away. (Total variation keeps out noise; deep
+# layers do not see it, so there it weighs more.) `StyleTransfer` is a `keras.Model` that trains only the
+# picture, so `fit()` needs no data.
 
 # %% tags=["nbval-ignore-output"]
 small = pick(32, 128)
@@ -255,9 +258,9 @@ for layer, variation_weight in zip(layers, (0.5, 0.5, 3.0, 3.0, 3.0)):
 gallery(inverted)
 
 # %% [markdown]
-# The first block gives the photograph back. With depth the colours go first (this network was trained to find edges), then the
-# fine edges; the temple stays where it is. That is what we want from content: the *what* and *where*, not the
-# paint. The course takes `block4_conv2`.
+# The first block gives the photograph back. With depth the colours go first (this network was trained to find
+# edges), then the fine edges; the temple stays where it is. That is what we want from content: the *what* and
+# *where*, not the paint. The course takes `block4_conv2`.
 
 # %% [markdown]
 # ## 4. What a Gram matrix keeps and what it loses
@@ -283,9 +286,9 @@ assert gram_change < 1e-6 < change
 print(f"relative error of the maps {change:.2f}, of their Gram matrices below 0.000001")
 
 # %% [markdown]
-# As pictures: one map of the style and the same one shuffled, and below them the Gram matrices of all 128 channels. A dark
-# dot in row $i$ and column $j$ says that channels $i$ and $j$ answer at the same places. Right, for comparison, another
-# style.
+# As pictures: one map of the style and the same one shuffled, and below them the Gram matrices of all 128
+# channels. A dark dot in row $i$ and column $j$ says that channels $i$ and $j$ answer at the same places.
+# Right, for comparison, another style.
 
 # %% tags=["nbval-ignore-output"]
 other = exact(ak.patterns.draw("waves", 128)[None])["block2_conv1"].numpy()
@@ -303,8 +306,8 @@ for axis in axes.flat:
 fig
 
 # %% [markdown]
-# So what survives? Train pictures from noise on the style loss alone, with more and more layers. Nothing says where anything
-# belongs.
+# So what survives? Train pictures from noise on the style loss alone, with more and more layers. Nothing says
+# where anything belongs.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -333,9 +336,10 @@ textures["another seed"] = texture(waves, names, seed=1)
 gallery(textures)
 
 # %% [markdown]
-# Block 1 brings the colours and their contrast, the others the strokes and how they lie beside each other. The last two pictures
-# have nothing in the same place. Are their Gram matrices nearly the same? Relative errors, averaged over the four layers, of
-# the first seed to the second and to the style, and beside them the same for the pixels:
+# Block 1 brings the colours and their contrast, the others the strokes and how they lie beside each other.
+# The last two pictures have nothing in the same place. Are their Gram matrices nearly the same? Relative
+# errors, averaged over the four layers, of the first seed to the second and to the style, and beside them the
+# same for the pixels:
 
 # %% tags=["nbval-ignore-output"]
 exact = ak.style.PerceptualFeatures(names, dtype="float32")
@@ -361,8 +365,9 @@ for label, target in {"the other seed": second, "the style": waves}.items():
         assert distance < 0.1 * pixels
 
 # %% [markdown]
-# So style here means *texture* (纹理), everything that does not depend on where. A composition, a face, "a temple on the left"
-# are not in it. Keep that in mind whenever somebody says that a network has learned a painter's style.
+# So style here means *texture* (纹理), everything that does not depend on where. A composition, a face, "a
+# temple on the left" are not in it. Keep that in mind whenever somebody says that a network has learned a
+# painter's style.
 
 # %% [markdown]
 # ## 5. Gatys: train the picture
@@ -378,11 +383,12 @@ ak.show(ak.style.StyleTransfer.train_step)
 # %% [markdown]
 # - The gradient goes through the network down to the pixels, and `descend` changes them and nothing else.
 # - The style's Gram matrices and the content's maps never change, so they are computed once.
-# - Layers that no loss uses are not built, and the network runs in bfloat16 where the processor multiplies in it.
+# - Layers that no loss uses are not built, and the network runs in bfloat16 where the processor multiplies in
+#   it.
 #
-# One trick of painters helps: paint larger than the frame. Outside of a picture the convolutions see zeros, and the training
-# answers with lines along the edges. So the photograph gets `BORDER` more pixels on each side, mirrored, which are cut off in
-# the end.
+# One trick of painters helps: paint larger than the frame. Outside of a picture the convolutions see zeros,
+# and the training answers with lines along the edges. So the photograph gets `BORDER` more pixels on each
+# side, mirrored, which are cut off in the end.
 
 # %% tags=["nbval-ignore-output"]
 edge = ak.style.BORDER
@@ -413,9 +419,9 @@ ak.plots.curves(
 )
 
 # %% [markdown]
-# The style loss falls at once. The content loss would be zero for the photograph itself; the first large steps throw it up, and as the
-# steps shrink it comes part of the way back: the picture buys style with content. Where they settle is a matter of the
-# weights.
+# The style loss falls at once. The content loss would be zero for the photograph itself; the first large
+# steps throw it up, and as the steps shrink it comes part of the way back: the picture buys style with
+# content. Where they settle is a matter of the weights.
 #
 # Here the first steps as a film, with a cat at half the size; it begins again at its end:
 
@@ -436,8 +442,8 @@ Image(
 # %% [markdown]
 # ### The trade-off, as a grid
 #
-# From left to right the content weight grows; each picture starts from the recoloured photograph and has had the same number
-# of steps.
+# From left to right the content weight grows; each picture starts from the recoloured photograph and has had
+# the same number of steps.
 
 # %% tags=["nbval-ignore-output"]
 content_weights = pick((0.05, 1.0), (0.05, 0.2, 1.0))
@@ -474,14 +480,15 @@ axis.legend()
 fig
 
 # %% [markdown]
-# Less of one loss costs more of the other: such a curve is a **Pareto front** (帕累托前沿). A weight does not make a picture better,
-# it chooses a point. (Far right, the network is content and the eye is not: what a deep layer asks for need not look good.)
+# Less of one loss costs more of the other: such a curve is a **Pareto front** (帕累托前沿). A weight does not
+# make a picture better, it chooses a point. (Far right, the network is content and the eye is not: what a
+# deep layer asks for need not look good.)
 #
 # ### Three options that painters ask for
 #
-# **Keep the colours** (`preserve_color`): train the brightness only. **Mix styles** (`style_mix`): the target is the mean of
-# their Gram matrices. **Coarse to fine** (由粗到细, `coarse_to_fine`): first at half the size, where a step costs a
-# quarter and a brush stroke is half as long, then at full size.
+# **Keep the colours** (`preserve_color`): train the brightness only. **Mix styles** (`style_mix`): the target
+# is the mean of their Gram matrices. **Coarse to fine** (由粗到细, `coarse_to_fine`): first at half the size,
+# where a step costs a quarter and a brush stroke is half as long, then at full size.
 
 # %% tags=["nbval-ignore-output"]
 few = pick(2, 50)
@@ -516,17 +523,18 @@ ak.show(ak.style.FastStyleTransfer.train_step)
 #
 # - **Instance normalisation** (实例归一化, Ulyanov et al. 2016): each channel of each picture gets mean 0 and
 #   variance 1. The contrast of the photograph should not matter for the paint, and with this layer it cannot.
-# - **No checkerboard** (棋盘格): the network doubles its maps by repeating pixels and *then* convolves. Transposed
-#   convolutions of stride 2 add up unevenly (Odena et al. 2016).
-# - **Begin at a picture.** What the network gives is *added* to the recoloured photograph, and its last layer begins with
-#   zeros. So step 0 is no grey soup but the photograph in the style's colours.
+# - **No checkerboard** (棋盘格): the network doubles its maps by repeating pixels and *then* convolves.
+#   Transposed convolutions of stride 2 add up unevenly (Odena et al. 2016).
+# - **Begin at a picture.** What the network gives is *added* to the recoloured photograph, and its last layer
+#   begins with zeros. So step 0 is no grey soup but the photograph in the style's colours.
 
 # %%
 ak.show(ak.style.InstanceNormalization.call)
 
 # %% [markdown]
-# The network as a table. In the middle five **residual blocks** (残差块) at a quarter of the size: each adds something to its
-# maps and passes them on. The second output of each normalisation are the statistics that it used.
+# The network as a table. In the middle five **residual blocks** (残差块) at a quarter of the size: each adds
+# something to its maps and passes them on. The second output of each normalisation are the statistics that it
+# used.
 
 # %% tags=["nbval-ignore-output"]
 fast = ak.style.FastStyleTransfer(styles["waves"], width=pick(8, 32), content_weight=0.15)
@@ -556,11 +564,12 @@ ak.plots.curves(
 )
 
 # %% [markdown]
-# `ak.checkpoints.load("fast_style_waves")` is the same class, trained for longer on crops of 128 px instead of 64, with more
-# weight on the content. It saw crops of seven of the photographs; the temple and the coffee were not among them. It lays its
-# waves on the lake, in the cup, and on the cat's cheek: nothing in the loss knows what must stay smooth. And they look more like a
-# rope than like waves: what the loss compares is local, and a row of light and dark beads has nearly the right statistics. A human
-# face is lost under them, so none is shown: try `contents["astronaut"]`.
+# `ak.checkpoints.load("fast_style_waves")` is the same class, trained for longer on crops of 128 px instead
+# of 64, with more weight on the content. It saw crops of seven of the photographs; the temple and the coffee
+# were not among them. It lays its waves on the lake, in the cup, and on the cat's cheek: nothing in the loss
+# knows what must stay smooth. And they look more like a rope than like waves: what the loss compares is
+# local, and a row of light and dark beads has nearly the right statistics. A human face is lost under them,
+# so none is shown: try `contents["astronaut"]`.
 
 # %% tags=["nbval-ignore-output"]
 fast = ak.checkpoints.load("fast_style_waves")
@@ -583,9 +592,10 @@ ak.plots.grid(
 # ## 7. AdaIN: any style in one pass
 #
 # A network for each style is still a training for each style. Huang and Belongie (2017) noticed what instance
-# normalisation does: it removes the statistics of the photograph's maps (mean $\mu$ and standard deviation $\sigma$ of
-# each channel), and its learned scale and shift put in those of *one* style. So do not learn them: take them from
-# any style picture $y$. That is **adaptive instance normalisation** (自适应实例归一化) of the maps $x$ of the photograph:
+# normalisation does: it removes the statistics of the photograph's maps (mean $\mu$ and standard deviation
+# $\sigma$ of each channel), and its learned scale and shift put in those of *one* style. So do not learn
+# them: take them from any style picture $y$. That is **adaptive instance normalisation** (自适应实例归一化)
+# of the maps $x$ of the photograph:
 #
 # $$\mathrm{AdaIN}(x, y) = \sigma(y)\,\frac{x - \mu(x)}{\sigma(x)} + \mu(y)$$
 #
@@ -598,17 +608,17 @@ ak.show(ak.style.adaptive_instance_normalization)
 ak.show(ak.style.AdaIN.losses_of)
 
 # %% [markdown]
-# The decoder as a table: from the bottom of the tower back to the size of the picture. At each doubling the maps of the
-# next finer layer join in.
+# The decoder as a table: from the bottom of the tower back to the size of the picture. At each doubling the
+# maps of the next finer layer join in.
 
 # %%
 fresh = ak.style.AdaIN()
 ak.plots.shapes(fresh.decoder)
 
 # %% [markdown]
-# The original decodes the deepest maps alone and takes days to learn how to draw. Ours gets the normalised maps of all
-# four style layers and, as in section 6, paints only the *change* of the recoloured photograph, so that detail need
-# not be invented. It learns from random pairs of a photograph and a style:
+# The original decodes the deepest maps alone and takes days to learn how to draw. Ours gets the normalised
+# maps of all four style layers and, as in section 6, paints only the *change* of the recoloured photograph,
+# so that detail need not be invented. It learns from random pairs of a photograph and a style:
 
 # %% tags=["nbval-ignore-output"]
 keras.utils.set_random_seed(0)
@@ -651,14 +661,16 @@ ak.plots.grid(
 )
 
 # %% [markdown]
-# One pass for each picture, no training; the temple and the coffee are new to it. Mostly the colours and the contrast are the
-# style's; a stroke it does not lay. It is a sketch of the method, not its best. Look close: there are light rims around
-# things, where statistics are stretched at an edge, and beside them small steps, because the decoder's doublings repeat pixels
-# and few convolutions follow. With the mosaic and the waves these steps become a grid, so these styles are not shown here.
+# One pass for each picture, no training; the temple and the coffee are new to it. Mostly the colours and the
+# contrast are the style's; a stroke it does not lay. It is a sketch of the method, not its best. Look close:
+# there are light rims around things, where statistics are stretched at an edge, and beside them small steps,
+# because the decoder's doublings repeat pixels and few convolutions follow. With the mosaic and the waves
+# these steps become a grid, so these styles are not shown here.
 #
-# Because statistics are numbers that can be mixed, two knobs come for free: `alpha`, from the photograph (0) to the style (1),
-# and shares of several styles. (`stylize` scales what is painted by `alpha`, too: the decoder is no exact inverse of the
-# features.) Move the sliders; where no widget runs, the two rows below tell the same.
+# Because statistics are numbers that can be mixed, two knobs come for free: `alpha`, from the photograph (0)
+# to the style (1), and shares of several styles. (`stylize` scales what is painted by `alpha`, too: the
+# decoder is no exact inverse of the features.) Move the sliders; where no widget runs, the two rows below
+# tell the same.
 
 # %% tags=["nbval-ignore-output"]
 pair = [styles[name] for name in chosen]
@@ -692,9 +704,9 @@ ak.plots.grid(
 # %% [markdown]
 # ## 8. The three methods, measured
 #
-# One judge for all: the loss of section 1 with `StyleTransfer`'s weights. The contents are crops (128 px) of the two
-# photographs that no network was trained on, the style is "waves". Two baselines: the photograph as it is, and the
-# photograph in the style's colours. After ± stands the standard error over the crops.
+# One judge for all: the loss of section 1 with `StyleTransfer`'s weights. The contents are crops (128 px) of
+# the two photographs that no network was trained on, the style is "waves". Two baselines: the photograph as
+# it is, and the photograph in the style's colours. After ± stands the standard error over the crops.
 
 # %% tags=["nbval-ignore-output"]
 n_crops = pick(2, 6)
@@ -740,8 +752,8 @@ if ak.profile.name() != "fast":
 gallery(examples)
 
 # %% [markdown]
-# - **Gatys** comes nearest to the judge: it trains on the very picture that is judged. It is also the one that makes you
-#   wait, for every picture again.
+# - **Gatys** comes nearest to the judge: it trains on the very picture that is judged. It is also the one
+#   that makes you wait, for every picture again.
 # - **Johnson** needs a fraction of that time and gets most of the way, for the one style it knows.
 # - **AdaIN** gets less far, but it has never been trained for this style alone, and it takes yours as well.
 # - All three pay in content. Even colours alone are not free.
@@ -750,9 +762,9 @@ gallery(examples)
 #
 # ## 9. Your own picture
 #
-# Two files are enough. `stylize` reads JPEG and PNG (turned as the camera says, transparent parts on white, grey and
-# 16-bit as well), makes them smaller, and paints; `method` is `"gatys"`, `"fast"` (trains a network for your
-# style, from the checkpoint on: some minutes) or `"adain"`. Put your own names here:
+# Two files are enough. `stylize` reads JPEG and PNG (turned as the camera says, transparent parts on white,
+# grey and 16-bit as well), makes them smaller, and paints; `method` is `"gatys"`, `"fast"` (trains a network
+# for your style, from the checkpoint on: some minutes) or `"adain"`. Put your own names here:
 
 # %% tags=["nbval-ignore-output"]
 folder = Path(tempfile.mkdtemp())
@@ -768,18 +780,19 @@ ak.images.write(folder / "painted.png", result)
 gallery({"a flower, in strokes": result}, columns=1, inches=6.0)
 
 # %% [markdown]
-# Large pictures are painted in overlapping tiles, normalised by the statistics of the whole: no seams, and the networks
-# never see more than a tile.
+# Large pictures are painted in overlapping tiles, normalised by the statistics of the whole: no seams, and
+# the networks never see more than a tile.
 #
 # ## 10. How it fails
 #
-# **Failure 1: the content is lost.** Symptom: a nice texture, but of what? Here nobody asks for content (weight 0), and the picture
-# starts from noise. Two attempts at a cure, each of which changes one thing: the *weight* of the content, or the *start*, from
-# the recoloured photograph.
+# **Failure 1: the content is lost.** Symptom: a nice texture, but of what? Here nobody asks for content
+# (weight 0), and the picture starts from noise. Two attempts at a cure, each of which changes one thing: the
+# *weight* of the content, or the *start*, from the recoloured photograph.
 #
-# Detector: not the content loss. The first attempt makes just that number small, so it cannot be the judge. What nobody trained
-# on is the brightness as one sees it from the last row: average it over squares of 8 px, and correlate it with the
-# photograph's. 1 is the photograph, about 0 a picture that has nothing to do with it.
+# Detector: not the content loss. The first attempt makes just that number small, so it cannot be the judge.
+# What nobody trained on is the brightness as one sees it from the last row: average it over squares of 8 px,
+# and correlate it with the photograph's. 1 is the photograph, about 0 a picture that has nothing to do with
+# it.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -813,13 +826,13 @@ if ak.profile.name() != "fast":
 gallery(runs)
 
 # %% [markdown]
-# The eye and the detector agree: the weight alone brings back an outline, but no cat; the start does it, and costs nothing. What
-# is in its place from the beginning need not be found. The content loss prefers the wrong one. That is **Goodhart's law**
-# (古德哈特定律): a number that one optimises is no longer a good judge.
+# The eye and the detector agree: the weight alone brings back an outline, but no cat; the start does it, and
+# costs nothing. What is in its place from the beginning need not be found. The content loss prefers the wrong
+# one. That is **Goodhart's law** (古德哈特定律): a number that one optimises is no longer a good judge.
 #
-# **Failure 2: a style without texture.** Symptom: smears and flat areas. Here the style is a fine photograph of a rocket
-# before a dark blue sky. Detector: how large is the style loss of a *flat sheet* in the style's mean colour? Where
-# a sheet is nearly right already, there is nothing to paint with.
+# **Failure 2: a style without texture.** Symptom: smears and flat areas. Here the style is a fine photograph
+# of a rocket before a dark blue sky. Detector: how large is the style loss of a *flat sheet* in the style's
+# mean colour? Where a sheet is nearly right already, there is nothing to paint with.
 
 # %% tags=["nbval-ignore-output"]
 candidates = {name: photograph(name, size) for name in ("rocket", "retina", "immunohistochemistry")}
@@ -831,8 +844,8 @@ for name, style in {**candidates, **styles}.items():
     print(f"{name:21s} style loss of a flat sheet: {sheet_loss[name]:.2f}")
 
 # %% [markdown]
-# Cure: choose a style that the detector likes. The tissue under the microscope (`immunohistochemistry`) is one, though nobody
-# painted it.
+# Cure: choose a style that the detector likes. The tissue under the microscope (`immunohistochemistry`) is
+# one, though nobody painted it.
 
 # %% tags=["nbval-ignore-output"]
 results = {}
@@ -847,9 +860,9 @@ gallery(results, columns=2)
 # %% [markdown]
 # ## 11. Corrections to the text
 #
-# **1. "GANs apply the style of one image to another"** (text 000, section 2.2.2, a flow chart from GANs to style
-# transfer; again in 3.4). None of the three methods here has a discriminator or an adversarial loss. What Gatys' method
-# trains:
+# **1. "GANs apply the style of one image to another"** (text 000, section 2.2.2, a flow chart from GANs to
+# style transfer; again in 3.4). None of the three methods here has a discriminator or an adversarial loss.
+# What Gatys' method trains:
 
 # %%
 grey = np.zeros((64, 64, 3), "float32")
@@ -859,23 +872,23 @@ for variable in model.trainable_variables:
 print("losses:", ", ".join(metric.name for metric in model.trackers))
 
 # %% [markdown]
-# There *is* a GAN for a relative of this task. CycleGAN (循环一致生成对抗网络, Zhu et al. 2017) learns from two *collections* of
-# pictures, say horses and zebras, and translates one kind into the other, shapes included. It has a chapter of its own
-# later (image to image).
+# There *is* a GAN for a relative of this task. CycleGAN (循环一致生成对抗网络, Zhu et al. 2017) learns from
+# two *collections* of pictures, say horses and zebras, and translates one kind into the other, shapes
+# included. It has a chapter of its own later (image to image).
 #
-# **2. "A generative model learns from large amounts of training data and generates content of a similar distribution"**
-# (text 000, section 1.2, with style transfer among its examples). Gatys' method learns no distribution and has no
-# training data: two pictures and a judge, and everything the judge knows it learned from other photographs. `fit`
-# takes no data:
+# **2. "A generative model learns from large amounts of training data and generates content of a similar
+# distribution"** (text 000, section 1.2, with style transfer among its examples). Gatys' method learns no
+# distribution and has no training data: two pictures and a judge, and everything the judge knows it learned
+# from other photographs. `fit` takes no data:
 
 # %%
 model.compile()
 print(list(model.fit(1, verbose=0).history))
 
 # %% [markdown]
-# **3. Style transfer "turns the style of an image into another style, for example a painting's"** (text 000, section
-# 2.1). What is transferred are statistics of texture. Cut the style into 64 tiles and lay them out at random: composition and
-# depth are gone, the target hardly moves. Compare it with another style:
+# **3. Style transfer "turns the style of an image into another style, for example a painting's"** (text 000,
+# section 2.1). What is transferred are statistics of texture. Cut the style into 64 tiles and lay them out at
+# random: composition and depth are gone, the target hardly moves. Compare it with another style:
 
 
 # %%
@@ -895,8 +908,8 @@ print(f"relative error of the Gram matrices: in tiles {in_tiles:.1f}, mosaic {an
 assert in_tiles < 0.5 * another
 
 # %% [markdown]
-# **4. "The style of generated samples is hard to control"** (text 001, section 3.3). Here it is a number. The style loss along
-# `alpha`, from section 7:
+# **4. "The style of generated samples is hard to control"** (text 001, section 3.3). Here it is a number. The
+# style loss along `alpha`, from section 7:
 
 # %% tags=["nbval-ignore-output"]
 judge = ak.style.StyleTransfer(contents["coffee"], styles["strokes"])
@@ -906,8 +919,9 @@ if ak.profile.name() != "fast":
     assert along == sorted(along, reverse=True)
 
 # %% [markdown]
-# **5. "Pre-trained models are adapted by fine-tuning or by style transfer"** (text 000, section 2.3). Style transfer changes a
-# picture, not a model. The pre-trained network has no weight that could be trained, before or after:
+# **5. "Pre-trained models are adapted by fine-tuning or by style transfer"** (text 000, section 2.3). Style
+# transfer changes a picture, not a model. The pre-trained network has no weight that could be trained, before
+# or after:
 
 # %%
 print(len(tower.trainable_weights), "trainable weights")
@@ -918,28 +932,38 @@ print(len(tower.trainable_weights), "trainable weights")
 # - Your own photograph and your own style: section 9. Which styles does the detector of section 10 refuse?
 # - `style_layers=("block1_conv1",)` or `("block4_conv1",)` alone: what becomes of the strokes?
 # - Draw the style at 512 px instead of 256: `ak.patterns.draw("mosaic", 512)`. Why do the stones grow?
-# - `ak.style.PerceptualFeatures(..., weights="imagenet")`, where there is a network: other textures, other colours?
+# - `ak.style.PerceptualFeatures(..., weights="imagenet")`, where there is a network: other textures, other
+#   colours?
 #
-# **Exercise.** A Gram matrix forgets *all* order. Berger and Memisevic (2016) multiply each map with a *shifted* copy of the
-# maps instead, which keeps regular patterns. Write `shifted_gram(features, shift)`, check that `shift=0` is `gram_matrix`,
-# show that it does notice when the positions are shuffled, and paint the mosaic with it.
+# **Exercise.** A Gram matrix forgets *all* order. Berger and Memisevic (2016) multiply each map with a
+# *shifted* copy of the maps instead, which keeps regular patterns. Write `shifted_gram(features, shift)`,
+# check that `shift=0` is `gram_matrix`, show that it does notice when the positions are shuffled, and paint
+# the mosaic with it.
 #
-# **Problem set.** Five graded tasks on this chapter: [problem set 03](exercises/mine/problems_03_style_transfer.ipynb).
-# The link opens your own copy, which `make lab` made; `make check EX=03` tells you how far you are.
+# **Problem set.** Five graded tasks on this chapter:
+# [problem set 03](exercises/mine/problems_03_style_transfer.ipynb). The link opens your own copy, which
+# `make lab` made; `make check EX=03` tells you how far you are.
 #
 # **Papers**
 #
-# - Gatys, Ecker, Bethge 2016, *Image style transfer using convolutional neural networks*, CVPR; 2016, *Preserving color in
-#   neural artistic style transfer*, [arXiv:1606.05897](https://arxiv.org/abs/1606.05897); 2017, *Controlling perceptual factors in neural style transfer*,
-#   [arXiv:1611.07865](https://arxiv.org/abs/1611.07865)
-# - Johnson, Alahi, Fei-Fei 2016, *Perceptual losses for real-time style transfer*, [arXiv:1603.08155](https://arxiv.org/abs/1603.08155)
-# - Ulyanov, Vedaldi, Lempitsky 2016, *Instance normalization*, [arXiv:1607.08022](https://arxiv.org/abs/1607.08022)
-# - Huang, Belongie 2017, *Arbitrary style transfer in real-time with adaptive instance normalization*, [arXiv:1703.06868](https://arxiv.org/abs/1703.06868)
+# - Gatys, Ecker, Bethge 2016, *Image style transfer using convolutional neural networks*, CVPR; 2016,
+#   *Preserving color in neural artistic style transfer*,
+#   [arXiv:1606.05897](https://arxiv.org/abs/1606.05897); 2017, *Controlling perceptual factors in neural
+#   style transfer*, [arXiv:1611.07865](https://arxiv.org/abs/1611.07865)
+# - Johnson, Alahi, Fei-Fei 2016, *Perceptual losses for real-time style transfer*,
+#   [arXiv:1603.08155](https://arxiv.org/abs/1603.08155)
+# - Ulyanov, Vedaldi, Lempitsky 2016, *Instance normalization*,
+#   [arXiv:1607.08022](https://arxiv.org/abs/1607.08022)
+# - Huang, Belongie 2017, *Arbitrary style transfer in real-time with adaptive instance normalization*,
+#   [arXiv:1703.06868](https://arxiv.org/abs/1703.06868)
 # - Odena, Dumoulin, Olah 2016, *Deconvolution and checkerboard artifacts*, Distill
-# - Simonyan, Zisserman 2014, *Very deep convolutional networks*, [arXiv:1409.1556](https://arxiv.org/abs/1409.1556); Xie, Tu 2015, *Holistically-nested edge
-#   detection*, [arXiv:1504.06375](https://arxiv.org/abs/1504.06375) (the weights of this chapter)
-# - Zhu et al. 2017, *Unpaired image-to-image translation using cycle-consistent adversarial networks*, [arXiv:1703.10593](https://arxiv.org/abs/1703.10593)
-# - Berger, Memisevic 2016, *Incorporating long-range consistency in CNN-based texture generation*, [arXiv:1606.01286](https://arxiv.org/abs/1606.01286)
+# - Simonyan, Zisserman 2014, *Very deep convolutional networks*,
+#   [arXiv:1409.1556](https://arxiv.org/abs/1409.1556); Xie, Tu 2015, *Holistically-nested edge detection*,
+#   [arXiv:1504.06375](https://arxiv.org/abs/1504.06375) (the weights of this chapter)
+# - Zhu et al. 2017, *Unpaired image-to-image translation using cycle-consistent adversarial networks*,
+#   [arXiv:1703.10593](https://arxiv.org/abs/1703.10593)
+# - Berger, Memisevic 2016, *Incorporating long-range consistency in CNN-based texture generation*,
+#   [arXiv:1606.01286](https://arxiv.org/abs/1606.01286)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

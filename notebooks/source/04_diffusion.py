@@ -496,9 +496,10 @@ ak.show(ak.diffusion.straight)
 ak.show(ak.diffusion.Euler.step)
 
 # %% [markdown]
-# On the line, this step is $x_s = x_t + (s - t)(\hat\varepsilon - \hat x)$. How straight are the ways? Left, lines of the training, each from a noise
-# to a point of the ring. Middle and right, where the exact means send the same noises, along the line and along the
-# arc. A sampler is a loop; here it is by hand, so that we can keep what it passes:
+# On the line, this step is $x_s = x_t + (s - t)(\hat\varepsilon - \hat x)$. How straight are the ways? Left,
+# lines of the training, each from a noise to a point of the ring. Middle and right, where the exact means
+# send the same noises, along the line and along the arc. A sampler is a loop; here it is by hand, so that we
+# can keep what it passes:
 
 
 # %%
@@ -884,11 +885,12 @@ fig
 # & - \log p_\theta(x_0|x_1)
 # \end{aligned}$$
 #
-# The first term is almost 0. Each of the sum compares two Gaussians, as in section 1. The variance of $p_\theta$, text 003's $\Sigma_\theta$, can be fixed at either
-# end of a known range, or learned in between (Nichol and Dhariwal 2021): the network's second set of outputs,
-# trained by this bound. In **bits per dimension** (每维比特数), the bound says how short a file the model could
-# write: here against PNG and lossless WebP. By chapter 02's rule all pictures go into one file, so that headers
-# do not count; nor do the model's weights, which both sides must have.
+# The first term is almost 0. Each of the sum compares two Gaussians, as in section 1. The variance of
+# $p_\theta$, text 003's $\Sigma_\theta$, can be fixed at either end of a known range, or learned in between
+# (Nichol and Dhariwal 2021): the network's second set of outputs, trained by this bound. In **bits per
+# dimension** (每维比特数), the bound says how short a file the model could write: here against PNG and
+# lossless WebP. By chapter 02's rule all pictures go into one file, so that headers do not count; nor do the
+# model's weights, which both sides must have.
 
 # %%
 ak.show(ak.diffusion.DiffusionModel.bound_terms)
@@ -1211,8 +1213,9 @@ ak.plots.grid(pictures, columns=6, row_labels=["noise", "once", "twice", "three 
 # Of Gaussian noise a linear map can only make Gaussian noise, with other correlations: a smudge, and no
 # repetition helps. A diffusion model needs the non-linearity, and it needs to know the time.
 #
-# **4. "The objective of a diffusion model is $\min_W \mathbb E[L(x, W(x))]$"** (text 002, section 4.1.3), the same formula as for
-# its autoregressive model. Without noise and time in it, the best network is the one that returns its input:
+# **4. "The objective of a diffusion model is $\min_W \mathbb E[L(x, W(x))]$"** (text 002, section 4.1.3), the
+# same formula as for its autoregressive model. Without noise and time in it, the best network is the one that
+# returns its input:
 
 # %%
 identity_loss = np.mean((clean - clean) ** 2)
@@ -1245,9 +1248,10 @@ runs = [
 print("largest difference between two runs:", np.abs(runs[0] - runs[1]).max())
 
 # %% [markdown]
-# **7. "We learn $\mu_\theta$ and $\Sigma_\theta$"** (text 003, section 2.4.1). Ho et al. learned no $\Sigma_\theta$: their variances are
-# fixed, and so are those of the latent model here. What the network gives is not $\mu_\theta$ either, but
-# the noise, the image or the velocity, from which `posterior` makes the mean.
+# **7. "We learn $\mu_\theta$ and $\Sigma_\theta$"** (text 003, section 2.4.1). Ho et al. learned no
+# $\Sigma_\theta$: their variances are fixed, and so are those of the latent model here. What the network
+# gives is not $\mu_\theta$ either, but the noise, the image or the velocity, from which `posterior` makes the
+# mean.
 #
 # **8. "Training is complex: a large number of noising steps has to be computed"** (text 002, section 3.3.3). One
 # multiplication and one addition jump to any time; the chain of single steps is never walked:
@@ -1290,25 +1294,35 @@ print(
 #
 # **Papers**
 #
-# - Ronneberger et al. 2015, *U-Net*, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597); Jabri et al. 2022, *Scalable adaptive computation for
-#   iterative generation*, [arXiv:2212.11972](https://arxiv.org/abs/2212.11972) (the sigmoid schedule); Lin et al. 2023, *Common diffusion noise
-#   schedules and sample steps are flawed*, [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)
-# - Lipman et al. 2022, *Flow matching for generative modeling*, [arXiv:2210.02747](https://arxiv.org/abs/2210.02747); Liu et al. 2022, *Flow
-#   straight and fast*, [arXiv:2209.03003](https://arxiv.org/abs/2209.03003) (rectified flow); Kingma et al. 2021, *Variational diffusion models*,
-#   [arXiv:2107.00630](https://arxiv.org/abs/2107.00630) (the weights of the bound)
-# - Sohl-Dickstein et al. 2015, *Deep unsupervised learning using nonequilibrium thermodynamics*, [arXiv:1503.03585](https://arxiv.org/abs/1503.03585)
+# - Ronneberger et al. 2015, *U-Net*, [arXiv:1505.04597](https://arxiv.org/abs/1505.04597); Jabri et al. 2022,
+#   *Scalable adaptive computation for iterative generation*,
+#   [arXiv:2212.11972](https://arxiv.org/abs/2212.11972) (the sigmoid schedule); Lin et al. 2023, *Common
+#   diffusion noise schedules and sample steps are flawed*,
+#   [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)
+# - Lipman et al. 2022, *Flow matching for generative modeling*,
+#   [arXiv:2210.02747](https://arxiv.org/abs/2210.02747); Liu et al. 2022, *Flow straight and fast*,
+#   [arXiv:2209.03003](https://arxiv.org/abs/2209.03003) (rectified flow); Kingma et al. 2021, *Variational
+#   diffusion models*, [arXiv:2107.00630](https://arxiv.org/abs/2107.00630) (the weights of the bound)
+# - Sohl-Dickstein et al. 2015, *Deep unsupervised learning using nonequilibrium thermodynamics*,
+#   [arXiv:1503.03585](https://arxiv.org/abs/1503.03585)
 # - Ho et al. 2020, *Denoising diffusion probabilistic models*, [arXiv:2006.11239](https://arxiv.org/abs/2006.11239)
-# - Song et al. 2020, *Denoising diffusion implicit models*, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502); Song et al. 2021, *Score-based generative
-#   modeling through stochastic differential equations*, [arXiv:2011.13456](https://arxiv.org/abs/2011.13456)
-# - Nichol and Dhariwal 2021, *Improved denoising diffusion probabilistic models*, [arXiv:2102.09672](https://arxiv.org/abs/2102.09672)
-# - Salimans and Ho 2022, *Progressive distillation*, [arXiv:2202.00512](https://arxiv.org/abs/2202.00512) (velocity); Hang et al. 2023, *Efficient diffusion
-#   training via min-SNR weighting strategy*, [arXiv:2303.09556](https://arxiv.org/abs/2303.09556)
-# - Ho and Salimans 2022, *Classifier-free diffusion guidance*, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598); Kynkäänniemi et al. 2024, *Applying
-#   guidance in a limited interval*, [arXiv:2404.07724](https://arxiv.org/abs/2404.07724)
-# - Karras et al. 2022, *Elucidating the design space of diffusion-based generative models*, [arXiv:2206.00364](https://arxiv.org/abs/2206.00364); Lu et al.
-#   2022, *DPM-Solver++*, [arXiv:2211.01095](https://arxiv.org/abs/2211.01095)
-# - Rombach et al. 2022, *High-resolution image synthesis with latent diffusion models*, [arXiv:2112.10752](https://arxiv.org/abs/2112.10752); Lugmayr et al.
-#   2022, *RePaint*, [arXiv:2201.09865](https://arxiv.org/abs/2201.09865)
+# - Song et al. 2020, *Denoising diffusion implicit models*,
+#   [arXiv:2010.02502](https://arxiv.org/abs/2010.02502); Song et al. 2021, *Score-based generative modeling
+#   through stochastic differential equations*, [arXiv:2011.13456](https://arxiv.org/abs/2011.13456)
+# - Nichol and Dhariwal 2021, *Improved denoising diffusion probabilistic models*,
+#   [arXiv:2102.09672](https://arxiv.org/abs/2102.09672)
+# - Salimans and Ho 2022, *Progressive distillation*, [arXiv:2202.00512](https://arxiv.org/abs/2202.00512)
+#   (velocity); Hang et al. 2023, *Efficient diffusion training via min-SNR weighting strategy*,
+#   [arXiv:2303.09556](https://arxiv.org/abs/2303.09556)
+# - Ho and Salimans 2022, *Classifier-free diffusion guidance*,
+#   [arXiv:2207.12598](https://arxiv.org/abs/2207.12598); Kynkäänniemi et al. 2024, *Applying guidance in a
+#   limited interval*, [arXiv:2404.07724](https://arxiv.org/abs/2404.07724)
+# - Karras et al. 2022, *Elucidating the design space of diffusion-based generative models*,
+#   [arXiv:2206.00364](https://arxiv.org/abs/2206.00364); Lu et al. 2022, *DPM-Solver++*,
+#   [arXiv:2211.01095](https://arxiv.org/abs/2211.01095)
+# - Rombach et al. 2022, *High-resolution image synthesis with latent diffusion models*,
+#   [arXiv:2112.10752](https://arxiv.org/abs/2112.10752); Lugmayr et al. 2022, *RePaint*,
+#   [arXiv:2201.09865](https://arxiv.org/abs/2201.09865)
 #
 # [← 03 Style transfer](03_style_transfer.ipynb) · [05 Text generation →](05_text_generation.ipynb)
 

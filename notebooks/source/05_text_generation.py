@@ -12,7 +12,8 @@
 # (绝句, from the package chinese-poetry, MIT). **You need:** chapter 01's idea of a model with its own `train_step`. No
 # GPU, and once the course is set up, no network.
 #
-# **Mirrors:** text 000 section 3.2; 001 2.1, 3.1, 4.1-4.2; 002 1.1, 2.1, 3.2.2, 3.3.2, 4.1.2, 4.2.2, 4.3.2, 7.3; 003 2.3, 3.3; 004 2.1.
+# **Mirrors:** text 000 section 3.2; 001 2.1, 3.1, 4.1-4.2; 002 1.1, 2.1, 3.2.2, 3.3.2, 4.1.2, 4.2.2, 4.3.2,
+# 7.3; 003 2.3, 3.3; 004 2.1.
 #
 # [Before: 04 Diffusion](04_diffusion.ipynb)
 
@@ -267,9 +268,10 @@ ak.plots.diagram(boxes, arrows, unit=(1.35, 0.65))
 #
 # ### Recurrence: one state for all of the past
 #
-# A **recurrent network** (循环神经网络, RNN) reads token by token and rewrites a vector, its **hidden state** (隐藏状态)
-# $h_t$. Let $x_t$ be the vector that stands for the token at position $t$, its **embedding** (嵌入); matrices $W$, $U$ and
-# vectors $b$ are learned. The three cells (细胞) of the texts differ in how they rewrite. The plain one overwrites everything:
+# A **recurrent network** (循环神经网络, RNN) reads token by token and rewrites a vector, its **hidden state**
+# (隐藏状态) $h_t$. Let $x_t$ be the vector that stands for the token at position $t$, its **embedding**
+# (嵌入); matrices $W$, $U$ and vectors $b$ are learned. The three cells (细胞) of the texts differ in how
+# they rewrite. The plain one overwrites everything:
 #
 # $$h_t = \tanh(W x_t + U h_{t-1} + b)$$
 #
@@ -279,9 +281,10 @@ ak.plots.diagram(boxes, arrows, unit=(1.35, 0.65))
 ak.show(ak.text.rnn_cell)
 
 # %% [markdown]
-# A **gate** (门) is a vector of numbers between 0 and 1, by which others are multiplied, number by number ($\odot$). It is made
-# as a state is made, with a sigmoid $\sigma$ in the place of the tanh. The **GRU** (门控循环单元) has two: $z_t$ (更新门,
-# `update`) says how much of the old state is kept, and $r_t$ (重置门, `reset`) how much of it the new part sees.
+# A **gate** (门) is a vector of numbers between 0 and 1, by which others are multiplied, number by number
+# ($\odot$). It is made as a state is made, with a sigmoid $\sigma$ in the place of the tanh. The **GRU**
+# (门控循环单元) has two: $z_t$ (更新门, `update`) says how much of the old state is kept, and $r_t$ (重置门,
+# `reset`) how much of it the new part sees.
 #
 # $$z_t = \sigma(W_z x_t + U_z h_{t-1} + b_z), \qquad r_t = \sigma(W_r x_t + U_r h_{t-1} + b_r)$$
 #
@@ -343,13 +346,14 @@ ak.plots.shapes(keras.Model(tokens, lstm.recurrent[0](lstm.embedding(tokens))))
 # However good its memory, an RNN must decide *now* what to remember for later. A **Transformer** (Vaswani et al. 2017)
 # keeps everything and looks it up when it is needed: **attention** (注意力). Five steps lead to it.
 #
-# **1. One head** (头). From the vector $x_t$ of each position, three learned matrices make a **query** (查询: what is looked for),
-# a **key** (键: what there is to be found) and a **value** (值: what is handed over), vectors of $d$ numbers:
+# **1. One head** (头). From the vector $x_t$ of each position, three learned matrices make a **query** (查询:
+# what is looked for), a **key** (键: what there is to be found) and a **value** (值: what is handed over),
+# vectors of $d$ numbers:
 #
 # $$q_t = W_Q x_t, \qquad k_t = W_K x_t, \qquad v_t = W_V x_t$$
 #
-# The query of a position is multiplied with the key of each position; a softmax makes weights of these products, positive and
-# with the sum 1; the result is the mean of the values with these weights.
+# The query of a position is multiplied with the key of each position; a softmax makes weights of these
+# products, positive and with the sum 1; the result is the mean of the values with these weights.
 #
 # $$y_t = \sum_s a_{ts} v_s, \qquad a_{ts} = \mathrm{softmax}_s\Big(\frac{q_t \cdot k_s}{\sqrt d}\Big)$$
 #
@@ -357,9 +361,10 @@ ak.plots.shapes(keras.Model(tokens, lstm.recurrent[0](lstm.embedding(tokens))))
 #
 # $$Y = \mathrm{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big)\, V$$
 #
-# Why the root? A product $q \cdot k$ is a sum of $d$ terms. If these are independent and of variance 1, the sum has variance
-# $d$: it grows like $\sqrt d$, and a softmax of large numbers puts all the weight on one position. No gradient comes through such a
-# softmax. Here are random queries, each with 32 random keys, and what the largest of the 32 weights is:
+# Why the root? A product $q \cdot k$ is a sum of $d$ terms. If these are independent and of variance 1, the
+# sum has variance $d$: it grows like $\sqrt d$, and a softmax of large numbers puts all the weight on one
+# position. No gradient comes through such a softmax. Here are random queries, each with 32 random keys, and
+# what the largest of the 32 weights is:
 
 # %%
 rng = np.random.default_rng(0)
@@ -377,22 +382,23 @@ for d in (4, 32, 256):
 ak.show(ak.attention.Attention.look)
 
 # %% [markdown]
-# **2. Nobody looks ahead.** `mask` says what must not be seen: its products become $-\infty$, and its weights 0. In a language
-# model it is the **causal mask** (因果掩码): position $t$ looks at $1 \dots t$. So all positions of a text can be trained in one go,
-# each of them an exercise in prediction: an RNN has to walk.
+# **2. Nobody looks ahead.** `mask` says what must not be seen: its products become $-\infty$, and its
+# weights 0. In a language model it is the **causal mask** (因果掩码): position $t$ looks at $1 \dots t$. So all
+# positions of a text can be trained in one go, each of them an exercise in prediction: an RNN has to walk.
 
 # %%
 ak.show(ak.text.CausalSelfAttention.mask)
 
 # %% [markdown]
-# **3. Where is it?** A sum does not know the order of its terms: nothing so far tells "dog bites man" from "man bites dog". So the
-# position must be put into queries and keys. **Rotary positions** (旋转位置编码) take their numbers in pairs $(a, b)$ and turn
-# each pair by an angle that grows with the position, $\varphi = t\,\omega$, with a speed $\omega$ for each pair, from fast to slow:
+# **3. Where is it?** A sum does not know the order of its terms: nothing so far tells "dog bites man" from
+# "man bites dog". So the position must be put into queries and keys. **Rotary positions** (旋转位置编码) take
+# their numbers in pairs $(a, b)$ and turn each pair by an angle that grows with the position,
+# $\varphi = t\,\omega$, with a speed $\omega$ for each pair, from fast to slow:
 #
 # $$(a, b) \;\to\; (a \cos\varphi - b \sin\varphi,\;\; a \sin\varphi + b \cos\varphi)$$
 #
-# If both are turned further by the same angle, their product stays what it was: it knows how far apart they are, and not where.
-# "The token before" is then the same question everywhere in a text.
+# If both are turned further by the same angle, their product stays what it was: it knows how far apart they
+# are, and not where. "The token before" is then the same question everywhere in a text.
 
 # %%
 ak.show(ak.attention.rotate)
@@ -404,9 +410,10 @@ for at, from_ in ((7, 4), (107, 104), (7, 5)):
     print(f"query at {at}, key at {from_}: product {np.sum(turned):.3f}")
 
 # %% [markdown]
-# **4. Several heads.** One softmax makes one mean, and a text asks several questions at once: what is the verb, what stood just
-# before, who was named last? So the `width` numbers of a vector are shared by several heads, each with its own $W_Q$, $W_K$, $W_V$
-# and $d$ = width / heads. Each looks for itself; their results $y^{(1)} \dots y^{(H)}$ are put side by side and mixed:
+# **4. Several heads.** One softmax makes one mean, and a text asks several questions at once: what is the
+# verb, what stood just before, who was named last? So the `width` numbers of a vector are shared by several
+# heads, each with its own $W_Q$, $W_K$, $W_V$ and $d$ = width / heads. Each looks for itself; their results
+# $y^{(1)} \dots y^{(H)}$ are put side by side and mixed:
 #
 # $$W_O \, [\, y^{(1)}_t;\; \dots;\; y^{(H)}_t \,]$$
 #
@@ -422,10 +429,11 @@ ak.show(ak.text.CausalSelfAttention.mixed)
 # `cache` is for writing: when a text grows token by token, the keys and values of what is there already do not change.
 # Keep them (**KV cache**, 键值缓存), and one token costs one token's work. (`hidden` hides padding; here there is none.)
 #
-# **5. A block.** Attention only mixes what is there. So a small network follows, the same at each position, that makes something
-# of what was found. Both *add* to the vector that was there, as the LSTM adds to its memory, and for the same reason: a
-# gradient walks back along the sum. And both get their input through a **layer normalisation** (层归一化), which brings
-# the numbers of each vector to mean 0 and variance 1, then to a scale $\gamma$ and a shift $\beta$ that are learned:
+# **5. A block.** Attention only mixes what is there. So a small network follows, the same at each position,
+# that makes something of what was found. Both *add* to the vector that was there, as the LSTM adds to its
+# memory, and for the same reason: a gradient walks back along the sum. And both get their input through a
+# **layer normalisation** (层归一化), which brings the numbers of each vector to mean 0 and variance 1, then
+# to a scale $\gamma$ and a shift $\beta$ that are learned:
 #
 # $$\mathrm{norm}(x) = \gamma \odot \frac{x - \mathrm{mean}(x)}{\sqrt{\mathrm{var}(x) + \epsilon}} + \beta$$
 #
@@ -457,8 +465,9 @@ ak.show(ak.text.TransformerBlock.call)
 # (`cross` and `memory` are for a second text to look at, as in translation; here there is none. `gelu` is a smooth ReLU, and
 # `drop` is dropout.)
 #
-# A **GPT** (Radford et al. 2018) is a stack of these blocks between the embedding and, as in our LSTM, the same embedding turned
-# round. The one that section 5 trains, as a table; a block gives its vectors, and the keys and values of its heads:
+# A **GPT** (Radford et al. 2018) is a stack of these blocks between the embedding and, as in our LSTM, the
+# same embedding turned round. The one that section 5 trains, as a table; a block gives its vectors, and the
+# keys and values of its heads:
 
 # %% tags=["nbval-ignore-output"]
 gpt = ak.text.GPT(bpe[1024], context, width=pick(32, 128), num_layers=pick(1, 4))
@@ -482,9 +491,10 @@ ak.show(ak.text.LanguageModel.token_losses)
 ak.show(ak.text.LanguageModel.train_step)
 
 # %% [markdown]
-# `windows` cuts the texts into rows of 128 tokens. AdamW, gradients clipped at norm 1, a rate that warms up (预热) for 100 steps
-# and then falls along a cosine: `adamw`. The networks get different numbers of steps, so that both train for about the
-# same time. `Race` stops the clock after each tenth of it and asks how good the model is on unseen chapters.
+# `windows` cuts the texts into rows of 128 tokens. AdamW, gradients clipped at norm 1, a rate that warms up
+# (预热) for 100 steps and then falls along a cosine: `adamw`. The networks get different numbers of steps, so
+# that both train for about the same time. `Race` stops the clock after each tenth of it and asks how good the
+# model is on unseen chapters.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -579,9 +589,9 @@ ak.plots.bars(*zip(*estimates), list(results), "bits per character")
 # %% [markdown]
 # ### What does it gain from more? Small runs on logarithmic axes
 #
-# Four GPTs of different size read the same tokens, in this lesson hardly any of them twice, so that the training loss is
-# a loss on unseen text. On the left, loss against tokens read; on the right, the last point of each against its weights (without the
-# embedding).
+# Four GPTs of different size read the same tokens, in this lesson hardly any of them twice, so that the
+# training loss is a loss on unseen text. On the left, loss against tokens read; on the right, the last point
+# of each against its weights (without the embedding).
 
 # %% tags=["nbval-ignore-output"]
 sizes = pick(((16, 1), (32, 1)), ((16, 1), (32, 2), (64, 3), (128, 4)))
@@ -615,15 +625,16 @@ print(f"ten times the weights: loss times {10**slope:.2f}, after these few token
 fig
 
 # %% [markdown]
-# Kaplan et al. (2020) found straight lines in such plots over seven decades; ours begin to look like them. More weights learn
-# more from the same tokens, and more tokens teach every size more. Neither is the answer alone: a large model that has read
-# little is a waste, and a small one cannot hold what it reads. Weights and tokens must grow together (Hoffmann et al. 2022).
+# Kaplan et al. (2020) found straight lines in such plots over seven decades; ours begin to look like them.
+# More weights learn more from the same tokens, and more tokens teach every size more. Neither is the answer
+# alone: a large model that has read little is a waste, and a small one cannot hold what it reads. Weights and
+# tokens must grow together (Hoffmann et al. 2022).
 #
 # ## 7. What they look at
 #
-# **The state of the LSTM.** Does it know how many tokens ago the verse began? Perhaps one of its numbers stands for that. Or the
-# rule is spread over many: then a straight line through all of them, fitted by least squares, finds it (a **linear
-# probe**, 线性探针). Both are chosen on some test chapters and tried on others:
+# **The state of the LSTM.** Does it know how many tokens ago the verse began? Perhaps one of its numbers
+# stands for that. Or the rule is spread over many: then a straight line through all of them, fitted by least
+# squares, finds it (a **linear probe**, 线性探针). Both are chosen on some test chapters and tried on others:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -662,9 +673,9 @@ axes[0, 0].legend()
 fig
 
 # %% [markdown]
-# The black line climbs through a verse and falls to zero at its end. The network notices the end, and roughly how long ago it was;
-# how well each line follows, the correlations say. What a network knows is, as a rule, spread over many numbers, and a single
-# one that stands for a word of ours is luck.
+# The black line climbs through a verse and falls to zero at its end. The network notices the end, and roughly
+# how long ago it was; how well each line follows, the correlations say. What a network knows is, as a rule,
+# spread over many numbers, and a single one that stands for a word of ours is luck.
 #
 # **The attention of the GPT checkpoint** can be read directly: each row of a map is a position, each column where it looks.
 # Of its 36 heads here are two, at work on a line: the one that looks most at the token just before, and the one that looks
@@ -689,11 +700,12 @@ ak.plots.attention(
 )
 
 # %% [markdown]
-# The left head hangs one step below the diagonal; in a word that is cut into parts, it looks at what stood before the word.
-# The right one seems to quote: from the second "the" it looks at "earth", and from the second "earth" at "was". Large models have heads that do this with everything, sense or nonsense; Olsson et al.
-# (2022) call them **induction heads** (归纳头). Is this one? It was chosen for this line, as the best of 36 on a few places, and the
-# best of many looks good somewhere. So test all heads where the answer is known: random tokens, and then the same once
-# more. Nothing helps to guess the second half but the first.
+# The left head hangs one step below the diagonal; in a word that is cut into parts, it looks at what stood
+# before the word. The right one seems to quote: from the second "the" it looks at "earth", and from the
+# second "earth" at "was". Large models have heads that do this with everything, sense or nonsense; Olsson et
+# al. (2022) call them **induction heads** (归纳头). Is this one? It was chosen for this line, as the best of
+# 36 on a few places, and the best of many looks good somewhere. So test all heads where the answer is known:
+# random tokens, and then the same once more. Nothing helps to guess the second half but the first.
 
 # %% tags=["nbval-ignore-output"]
 rng, n = np.random.default_rng(0), 24
@@ -728,10 +740,11 @@ assert second > 0.9 * first
 fig
 
 # %% [markdown]
-# Each square is a head, and its number the share of its attention. The heads that look at the token before do it here, too.
-# Of those that look at what followed, none is left: all give it about as much as they would by looking everywhere
-# alike. And the second half surprises the model nearly as much as the first did. What the line showed is no induction head. A picture of
-# one sentence is an anecdote; a test with a known answer, and all heads in it, is a measurement.
+# Each square is a head, and its number the share of its attention. The heads that look at the token before do
+# it here, too. Of those that look at what followed, none is left: all give it about as much as they would by
+# looking everywhere alike. And the second half surprises the model nearly as much as the first did. What the
+# line showed is no induction head. A picture of one sentence is an anecdote; a test with a known answer, and
+# all heads in it, is a measurement.
 #
 # %% [markdown]
 # ## 8. Play: how to draw
@@ -843,10 +856,11 @@ for text, log_p in writer.beam_search("The LORD is my", n_beams=4, max_new_token
 # %% [markdown]
 # ## 9. A quatrain that keeps the rules
 #
-# A Tang quatrain (绝句) has four verses of 5 or 7 characters, and the second and fourth rhyme (押韵). A model that was trained on
-# quatrains knows that only as a habit. To make sure, give every character that the form forbids the probability zero, and draw
-# from the rest (**constrained decoding**, 约束解码). At the last place, only what rhymes with the second verse is left. Such
-# a rule is a small object that is asked at every place, before temperature and top-p; here is the form, then the poem:
+# A Tang quatrain (绝句) has four verses of 5 or 7 characters, and the second and fourth rhyme (押韵). A model
+# that was trained on quatrains knows that only as a habit. To make sure, give every character that the form
+# forbids the probability zero, and draw from the rest (**constrained decoding**, 约束解码). At the last
+# place, only what rhymes with the second verse is left. Such a rule is a small object that is asked at every
+# place, before temperature and top-p; here is the form, then the poem:
 
 # %%
 display(ak.show(ak.poetry.Form))
@@ -1002,9 +1016,10 @@ assert ak.profile.name() == "fast" or masked["no mask"][0] < masked["mask"][0]
 #
 # ### It copies
 #
-# A model that recites has good bits on the training texts and nothing to say. So count: which share of the runs of 8 words
-# (for the poems, 5 characters) of what it wrote stands, word for word, in its training texts? Real, unseen text is the
-# measure, for idioms are nobody's property. (Its share is a little too low: verses known from training were taken out of it.)
+# A model that recites has good bits on the training texts and nothing to say. So count: which share of the
+# runs of 8 words (for the poems, 5 characters) of what it wrote stands, word for word, in its training texts?
+# Real, unseen text is the measure, for idioms are nobody's property. (Its share is a little too low: verses
+# known from training were taken out of it.)
 
 # %% tags=["nbval-ignore-output"]
 all_texts = [text.split() for text in texts]
@@ -1044,11 +1059,11 @@ if poems:
 # %% [markdown]
 # ## 11. Corrections to the text
 #
-# **1. `loss += criterion(outputs, labels).item()`, then `loss.backward()`** (text 002, sections 3.2.2 and 4.3.2, its LSTM). A loop
-# that looks like training and never gets to a gradient: `.item()` makes a Python number of the loss, no way leads from
-# a number back to the weights, and the first batch ends in an AttributeError. (It would also add up the losses of all
-# steps, and it divides by a name that is nowhere defined. And the section, "LSTM writes text as an example", writes no
-# character.) In Keras' words:
+# **1. `loss += criterion(outputs, labels).item()`, then `loss.backward()`** (text 002, sections 3.2.2 and
+# 4.3.2, its LSTM). A loop that looks like training and never gets to a gradient: `.item()` makes a Python
+# number of the loss, no way leads from a number back to the weights, and the first batch ends in an
+# AttributeError. (It would also add up the losses of all steps, and it divides by a name that is nowhere
+# defined. And the section, "LSTM writes text as an example", writes no character.) In Keras' words:
 
 # %% tags=["nbval-ignore-output"]
 batch = next(iter(lstm.windows(texts[:2], batch_size=2)))
@@ -1062,10 +1077,11 @@ for name, target in (("the loss", loss), ("the loss as a number", as_number)):
     )
 
 # %% [markdown]
-# **2. "The model depends on past data points and cannot use future ones"**, listed as a weakness (text 002, section 3.3.2). It is
-# what lets it write: what is not there yet cannot be looked at, and section 10 showed what becomes of a model that was
-# trained to. Nothing is lost by it either, for the chain rule holds in any order. Read everything backwards, so that "the future" is what is given, and the bits
-# are the same but for the quality of the model:
+# **2. "The model depends on past data points and cannot use future ones"**, listed as a weakness (text 002,
+# section 3.3.2). It is what lets it write: what is not there yet cannot be looked at, and section 10 showed
+# what becomes of a model that was trained to. Nothing is lost by it either, for the chain rule holds in any
+# order. Read everything backwards, so that "the future" is what is given, and the bits are the same but for
+# the quality of the model:
 
 # %% tags=["nbval-ignore-output"]
 backwards = ak.text.NGram(characters, order=pick(3, 5))
@@ -1081,10 +1097,11 @@ print(f"difference {difference:+.3f} ± {error:.3f}")
 assert abs(difference) < 0.05
 
 # %% [markdown]
-# **3. "The loss is usually the mean squared error or the cross-entropy"** (text 002, sections 4.1.2 and 4.2.2). For text only the
-# second. Tokens are names, not quantities: the best answer in squared error is the *mean* of the next tokens' numbers, and
-# whatever token happens to have it. (The formula has a larger fault. $\min_W E[L(x, W(x))]$ compares the output with its own *input*:
-# nothing is shifted by one token, and the network that copies has loss 0. That is section 10's model without a mask.)
+# **3. "The loss is usually the mean squared error or the cross-entropy"** (text 002, sections 4.1.2 and
+# 4.2.2). For text only the second. Tokens are names, not quantities: the best answer in squared error is the
+# *mean* of the next tokens' numbers, and whatever token happens to have it. (The formula has a larger fault.
+# $\min_W E[L(x, W(x))]$ compares the output with its own *input*: nothing is shifted by one token, and the
+# network that copies has loss 0. That is section 10's model without a mask.)
 
 # %% tags=["nbval-ignore-output"]
 probabilities = english.token_probabilities("And the LORD spake unto")
@@ -1094,9 +1111,9 @@ for name, token in (("cross-entropy", best), ("squared error", mean)):
     print(f"{name}: {english.tokenizer.decode([token])!r}, p = {probabilities[token]:.5f}")
 
 # %% [markdown]
-# **4. "The autoregressive model is $y = M_\theta(x)$, $y^{(1)} = f(W^{(1)}x + b^{(1)})$, ..."** (text 001, section 4.2). This is any
-# feed-forward network; what $x$ is, it does not say. If $x$ is the row of tokens, a dense layer over it looks ahead, and
-# section 10's detector finds it:
+# **4. "The autoregressive model is $y = M_\theta(x)$, $y^{(1)} = f(W^{(1)}x + b^{(1)})$, ..."** (text 001,
+# section 4.2). This is any feed-forward network; what $x$ is, it does not say. If $x$ is the row of tokens, a
+# dense layer over it looks ahead, and section 10's detector finds it:
 
 # %% tags=["nbval-ignore-output"]
 keras.utils.set_random_seed(0)
@@ -1110,25 +1127,26 @@ print(f"text 001's formula looks ahead: {looks_ahead(formula, characters):.2f}")
 print(f"our GPT: {looks_ahead(contestants['GPT'][0], bpe[1024]):.0e}")
 
 # %% [markdown]
-# **5. "A Transformer has an encoder and a decoder ... GPT, DALL-E and PaLM are based on it"** (text 003, sections 2.3.1 and 2.3.2).
-# True of the first one, which translated (chapter 10). GPT and PaLM are *decoder-only*: there is no second text to encode.
-# DALL-E's first version was one, too; DALL-E 2 is a diffusion model. What `GPT` consists of:
+# **5. "A Transformer has an encoder and a decoder ... GPT, DALL-E and PaLM are based on it"** (text 003,
+# sections 2.3.1 and 2.3.2). True of the first one, which translated (chapter 10). GPT and PaLM are
+# *decoder-only*: there is no second text to encode. DALL-E's first version was one, too; DALL-E 2 is a
+# diffusion model. What `GPT` consists of:
 
 # %%
 print([type(layer).__name__ for layer in english.layers])
 
 # %% [markdown]
-# **6. "The goal is $P(y|x) \approx P(y)$"** (text 001, section 3.1), $x$ what is given and $y$ what is written. Then a prompt would
-# make no difference. How far apart are the two? The total variation (全变差) is 0 for equal distributions and 1 for those
-# that have no token in common:
+# **6. "The goal is $P(y|x) \approx P(y)$"** (text 001, section 3.1), $x$ what is given and $y$ what is
+# written. Then a prompt would make no difference. How far apart are the two? The total variation (全变差) is
+# 0 for equal distributions and 1 for those that have no token in common:
 
 # %% tags=["nbval-ignore-output"]
 given, nothing = (english.token_probabilities(x) for x in ("And the LORD spake unto", ""))
 print(f"total variation: {np.abs(given - nothing).sum() / 2:.3f}")
 
 # %% [markdown]
-# **7. A GAN whose generator is "an RNN or Transformer" for texts**, trained by back-propagation (text 000, section 3.2). A token that was
-# drawn is an integer, and through an integer no gradient passes:
+# **7. A GAN whose generator is "an RNN or Transformer" for texts**, trained by back-propagation (text 000,
+# section 3.2). A token that was drawn is an integer, and through an integer no gradient passes:
 
 # %% tags=["nbval-ignore-output"]
 noise = tf.Variable(tf.random.stateless_normal((1, 8), (0, 0)))
@@ -1139,21 +1157,23 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 # %% [markdown]
 # Language models need none: the text that they are trained on is real (teacher forcing, 教师强制).
 #
-# **8. Names and papers.** AIGC is not "Automated Image and Generative Content" (text 002, section 1.1) but AI-generated content
-# (人工智能生成内容); this chapter generates no picture. GPT-2's paper shows *zero-shot* learning; few-shot, which text 002 (section 7.3)
-# credits it with, is Brown et al. 2020, arXiv:2005.14165.
+# **8. Names and papers.** AIGC is not "Automated Image and Generative Content" (text 002, section 1.1) but
+# AI-generated content (人工智能生成内容); this chapter generates no picture. GPT-2's paper shows *zero-shot*
+# learning; few-shot, which text 002 (section 7.3) credits it with, is Brown et al. 2020, arXiv:2005.14165.
 #
 # ## 12. What to try
 #
-# - A text of your own: `ak.datasets.text("my/book.txt")`, in UTF-8 or GB18030. How many bits does the KJV's model need for it?
+# - A text of your own: `ak.datasets.text("my/book.txt")`, in UTF-8 or GB18030. How many bits does the KJV's
+#   model need for it?
 # - `RNNLanguageModel(cell="rnn")` and `"gru"` for the time that section 5 gave the LSTM.
 # - `positions="learned"`, then generate past the context. What does the model do at position 64 of each new window?
 # - Write the acrostic of a friend's name with `n_candidates=1` and with 64. Is what the model finds likelier also better?
 #
-# **Exercise.** *Min-p* sampling (Nguyen et al. 2024) keeps the tokens that have at least $p_{min}$ times the probability of the
-# likeliest. Write it as a function like `ak.text.keep_top`, plot it beside the six distributions of section 8, and find out, at
-# temperature 2, which share of the words that it writes stand in the KJV, against top-p. `generate` takes rules of your own,
-# functions of the logits and of what is written: `rules=[lambda logits, written: min_p(logits / 2)]`.
+# **Exercise.** *Min-p* sampling (Nguyen et al. 2024) keeps the tokens that have at least $p_{min}$ times the
+# probability of the likeliest. Write it as a function like `ak.text.keep_top`, plot it beside the six
+# distributions of section 8, and find out, at temperature 2, which share of the words that it writes stand in
+# the KJV, against top-p. `generate` takes rules of your own, functions of the logits and of what is written:
+# `rules=[lambda logits, written: min_p(logits / 2)]`.
 #
 # **Problem set.** Five graded tasks on this chapter: [problem set 05](exercises/mine/problems_05_text_generation.ipynb).
 # The link opens your own copy, which `make lab` made; `make check EX=05` tells you how far you are.
@@ -1164,16 +1184,24 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 #   modeling*; Chen and Goodman 1999, *An empirical study of smoothing techniques for language modeling*
 # - Elman 1990, *Finding structure in time*; Hochreiter and Schmidhuber 1997, *Long short-term memory*; Cho et al. 2014,
 #   [arXiv:1406.1078](https://arxiv.org/abs/1406.1078) (GRU)
-# - Vaswani et al. 2017, *Attention is all you need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762); Radford et al. 2018, *Improving language
-#   understanding by generative pre-training*; Radford et al. 2019, *Language models are unsupervised multitask learners*
-# - Su et al. 2021, *RoFormer*, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864); Xiong et al. 2020, *On layer normalization in the Transformer architecture*,
-#   [arXiv:2002.04745](https://arxiv.org/abs/2002.04745); Press and Wolf 2017, *Using the output embedding to improve language models*, [arXiv:1608.05859](https://arxiv.org/abs/1608.05859)
-# - Sennrich et al. 2016, *Neural machine translation of rare words with subword units*, [arXiv:1508.07909](https://arxiv.org/abs/1508.07909)
-# - Holtzman et al. 2020, *The curious case of neural text degeneration*, [arXiv:1904.09751](https://arxiv.org/abs/1904.09751); Fan et al. 2018, [arXiv:1805.04833](https://arxiv.org/abs/1805.04833)
-#   (top-k); Keskar et al. 2019, *CTRL*, [arXiv:1909.05858](https://arxiv.org/abs/1909.05858) (repetition penalty); Nguyen et al. 2024, *Turning up the heat: min-p sampling*, [arXiv:2407.01082](https://arxiv.org/abs/2407.01082)
+# - Vaswani et al. 2017, *Attention is all you need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762);
+#   Radford et al. 2018, *Improving language understanding by generative pre-training*; Radford et al. 2019,
+#   *Language models are unsupervised multitask learners*
+# - Su et al. 2021, *RoFormer*, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864); Xiong et al. 2020, *On
+#   layer normalization in the Transformer architecture*,
+#   [arXiv:2002.04745](https://arxiv.org/abs/2002.04745); Press and Wolf 2017, *Using the output embedding to
+#   improve language models*, [arXiv:1608.05859](https://arxiv.org/abs/1608.05859)
+# - Sennrich et al. 2016, *Neural machine translation of rare words with subword units*,
+#   [arXiv:1508.07909](https://arxiv.org/abs/1508.07909)
+# - Holtzman et al. 2020, *The curious case of neural text degeneration*,
+#   [arXiv:1904.09751](https://arxiv.org/abs/1904.09751); Fan et al. 2018,
+#   [arXiv:1805.04833](https://arxiv.org/abs/1805.04833) (top-k); Keskar et al. 2019, *CTRL*,
+#   [arXiv:1909.05858](https://arxiv.org/abs/1909.05858) (repetition penalty); Nguyen et al. 2024, *Turning up
+#   the heat: min-p sampling*, [arXiv:2407.01082](https://arxiv.org/abs/2407.01082)
 # - Olsson et al. 2022, *In-context learning and induction heads*, [arXiv:2209.11895](https://arxiv.org/abs/2209.11895)
-# - Kaplan et al. 2020, *Scaling laws for neural language models*, [arXiv:2001.08361](https://arxiv.org/abs/2001.08361); Hoffmann et al. 2022, *Training
-#   compute-optimal large language models*, [arXiv:2203.15556](https://arxiv.org/abs/2203.15556)
+# - Kaplan et al. 2020, *Scaling laws for neural language models*,
+#   [arXiv:2001.08361](https://arxiv.org/abs/2001.08361); Hoffmann et al. 2022, *Training compute-optimal
+#   large language models*, [arXiv:2203.15556](https://arxiv.org/abs/2203.15556)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

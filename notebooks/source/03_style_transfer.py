@@ -1,6 +1,8 @@
 # %% [markdown]
 # # 03 Style transfer
 #
+# *Mirrors: text 000 sections 1.2, 2.1, 2.2.2, 2.3, 3.4; 001 3.3.*
+#
 # ![One photograph in four styles, painted by this chapter](images/03_style_transfer.png)
 #
 # One photograph, four styles, no painter. After this chapter you can paint a photograph in the style of
@@ -12,9 +14,7 @@
 # convolutions, gradient descent. Chapters 01 and 02 help, but are not needed. No GPU, and once the course is
 # set up, no network.
 #
-# **Mirrors:** text 000 sections 1.2, 2.1, 2.2.2, 2.3, 3.4; 001 3.3.
-#
-# [Before: 02 Variational autoencoders](02_vae.ipynb) · [after: 04 Diffusion](04_diffusion.ipynb)
+# [← 02 Variational autoencoders](02_vae.ipynb) · [04 Diffusion →](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import tempfile
@@ -964,6 +964,8 @@ print(len(tower.trainable_weights), "trainable weights")
 #   [arXiv:1703.10593](https://arxiv.org/abs/1703.10593)
 # - Berger, Memisevic 2016, *Incorporating long-range consistency in CNN-based texture generation*,
 #   [arXiv:1606.01286](https://arxiv.org/abs/1606.01286)
+#
+# [← 02 Variational autoencoders](02_vae.ipynb) · [04 Diffusion →](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

@@ -1,6 +1,9 @@
 # %% [markdown]
 # # 05 Text generation
 #
+# *Mirrors: text 000 section 3.2; 001 2.1, 3.1, 4.1-4.2; 002 1.1, 2.1, 3.2.2, 3.3.2, 4.1.2, 4.2.2, 4.3.2, 7.3;
+# 003 2.3, 3.3; 004 2.1.*
+#
 # ![A verse and a quatrain, each token as dark as it surprised the model](images/05_text_generation.png)
 #
 # Two texts that this chapter's models wrote, and how surprised they were at each piece of them. After this chapter
@@ -12,10 +15,7 @@
 # (绝句, from the package chinese-poetry, MIT). **You need:** chapter 01's idea of a model with its own `train_step`. No
 # GPU, and once the course is set up, no network.
 #
-# **Mirrors:** text 000 section 3.2; 001 2.1, 3.1, 4.1-4.2; 002 1.1, 2.1, 3.2.2, 3.3.2, 4.1.2, 4.2.2, 4.3.2,
-# 7.3; 003 2.3, 3.3; 004 2.1.
-#
-# [Before: 04 Diffusion](04_diffusion.ipynb)
+# [← 04 Diffusion](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import io
@@ -1202,6 +1202,8 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 # - Kaplan et al. 2020, *Scaling laws for neural language models*,
 #   [arXiv:2001.08361](https://arxiv.org/abs/2001.08361); Hoffmann et al. 2022, *Training compute-optimal
 #   large language models*, [arXiv:2203.15556](https://arxiv.org/abs/2203.15556)
+#
+# [← 04 Diffusion](04_diffusion.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

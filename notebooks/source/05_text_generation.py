@@ -21,6 +21,7 @@
 import io
 import itertools
 import re
+import textwrap
 import time
 
 import aigc_keras as ak
@@ -36,6 +37,12 @@ tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is 
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
 tf.config.run_functions_eagerly(pick(True, False))  # fast: graphs take longer to build than to run
 ak.profile.announce("05_text_generation")
+
+
+def wrapped(text):
+    """A text in lines of at most 80 characters, for printing; its own line breaks stay."""
+    return "\n".join(textwrap.fill(line, 80) for line in text.split("\n"))
+
 
 # %% [markdown]
 # ## 1. The idea: one piece after another
@@ -121,7 +128,7 @@ ak.plots.tokens(pieces, bits, "bits")
 texts = ak.datasets.text("kjv", f"train{pick('[:60]', '')}")
 test_texts = ak.datasets.text("kjv", f"test{pick('[:6]', '')}")
 print(ak.datasets.describe("kjv"))
-print("\n" + texts[0][:300])
+print("\n" + wrapped(texts[0][:300]))
 if ak.profile.name() != "fast":
     assert not set("\n".join(texts).split("\n")) & set("\n".join(test_texts).split("\n"))
 
@@ -217,7 +224,7 @@ print(f"counted in {time.perf_counter() - start:.0f} s\n")
 for order, model in counted.items():
     sample = model.generate("And God ", max_new_tokens=pick(20, 70), seed=1).replace("\n", " ")
     bits, error = ak.metrics.bits_per_character(*model.text_losses(test_texts))
-    print(f"{order} characters, {bits:.2f} ± {error:.2f} bits: {sample}")
+    print(wrapped(f"{order} characters, {bits:.2f} ± {error:.2f} bits: {sample}"))
 
 # %% [markdown]
 # With one character it knows the alphabet, with three the syllables, with eight whole words and idioms. (Shannon 1948 did
@@ -235,7 +242,8 @@ results = {
 for name, losses in results.items():
     bits, error = ak.metrics.bits_per_character(*losses)
     print(f"{name!r}: {bits:.3f} ± {error:.3f} bits per character")
-print(ngram.generate("And God said", max_new_tokens=pick(20, 60), temperature=0.8, seed=0))
+sample = ngram.generate("And God said", max_new_tokens=pick(20, 60), temperature=0.8, seed=0)
+print(wrapped(sample))
 
 # %% [markdown]
 # ## 4. Two networks
@@ -829,7 +837,11 @@ written = writer.generate(
     seed=1,
     stream=True,
 )
+line = ""
 for piece in written:
+    if len(line) > 72 and piece.startswith(" "):  # a new line instead of the space
+        piece = "\n" + piece[1:]
+    line = (line + piece).rpartition("\n")[2]
     print(piece, end="", flush=True)
 
 # %% [markdown]
@@ -931,7 +943,7 @@ if ak.profile.name() != "fast":
     ways |= {"temperature 0.8": {"temperature": 0.8}, "top_p=0.9": {"top_p": 0.9}}
 written = {name: writer.generate(prompts, n_new, seed=0, **way) for name, way in ways.items()}
 written["real"] = [text[:600] for text in test_texts[:6]]
-print(written["greedy"][0][:400])
+print(wrapped(written["greedy"][0][:400]))
 
 
 def repeated(text, n=4):
@@ -950,7 +962,7 @@ ak.plots.bars(shares.mean(axis=1), errors, list(written), "runs of 4 words said 
 # from a word that every sentence needs. Here is what it wrote, and the share of "the", beside that of real text:
 
 # %% tags=["nbval-ignore-output"]
-print(written["greedy,\npenalty 1.3"][0], "\n")
+print(wrapped(written["greedy,\npenalty 1.3"][0]), "\n")
 the = {}
 for name, group in {**written, "real": test_texts}.items():
     words = " ".join(group).split()
@@ -1004,7 +1016,8 @@ for name, kind in (("mask", ak.text.CausalSelfAttention), ("no mask", Unmasked))
     masked[name] = loss["bits_per_character"], looks_ahead(model, characters)
     print(f"{name}: {masked[name][0]:.2f} bits per character, looks ahead: {masked[name][1]:.2f}")
     if ak.profile.name() != "fast":
-        print("   writes:", repr(model.generate("And God said", max_new_tokens=60, seed=0)))
+        sample = model.generate("And God said", max_new_tokens=60, seed=0)
+        print(textwrap.fill(f"writes: {sample!r}", 80, initial_indent="   "))
 assert masked["mask"][1] < 1e-4 < masked["no mask"][1]
 assert ak.profile.name() == "fast" or masked["no mask"][0] < masked["mask"][0]
 

@@ -33,6 +33,7 @@ from PIL import Image
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
+tf.config.run_functions_eagerly(pick(True, False))  # fast: graphs take longer to build than to run
 ak.profile.announce("04_diffusion")
 
 # %% [markdown]
@@ -291,15 +292,15 @@ ak.plots.shapes(ring_network())
 
 # %% tags=["nbval-ignore-output"]
 ring_train = ak.datasets.load("ring", batch_size=256, seed=0)
-ring_steps = pick(100, 1500)
+ring_steps = pick(20, 1100)
 
 
-def train_on_ring(model, points=ring_train):
+def train_on_ring(model, points=ring_train, steps=ring_steps):
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, ring_steps)),
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(4e-3, steps)),
         steps_per_execution=10,
     )
-    model.fit(points.repeat(), steps_per_epoch=ring_steps, verbose=2)
+    model.fit(points.repeat(), steps_per_epoch=steps, verbose=2)
     return model
 
 
@@ -693,20 +694,21 @@ for layer in network.layers:
 # drawn. Its encoder gives twice 4 numbers a place, mean and log variance:
 
 # %%
-ak.plots.shapes(ak.vae.code_encoder((28, 28, 1), 32, 8))
+ak.plots.shapes(ak.vae.code_encoder((28, 28, 1), 48, 8))
 
 # %%
-ak.plots.shapes(ak.vae.code_decoder((28, 28, 1), 32, 4))
+ak.plots.shapes(ak.vae.code_decoder((28, 28, 1), 48, 4))
+
+# %% [markdown]
+# It is trained like any VAE of chapter 02, so we take the checkpoint, and all minutes of this lesson go to the
+# diffusion. Its losses on test pictures:
 
 # %% tags=["nbval-ignore-output"]
-autoencoder = ak.diffusion.latent_autoencoder((28, 28, 1))
-autoencoder.compile()
-start = time.perf_counter()
-images_only = ak.datasets.load(
-    "fashion_mnist", f"train[:{len(train_images)}]", batch_size=64, seed=0
-)
-history = autoencoder.fit(images_only.repeat(), steps_per_epoch=pick(20, 2000), verbose=2)
-autoencoder_seconds = time.perf_counter() - start
+autoencoder = ak.checkpoints.load("autoencoder_fashion_mnist")
+manifest = ak.checkpoints.manifest()
+minutes = manifest["autoencoder_fashion_mnist"]["training_minutes"]
+terms = autoencoder.evaluate(test_images[: pick(50, 1000)], verbose=0, return_dict=True)
+print(f"trained for {minutes:.0f} minutes; " + ", ".join(f"{k} {v:.0f}" for k, v in terms.items()))
 
 # %% [markdown]
 # Two of these terms look odd, and both are meant so. The loss is chapter 02's,
@@ -715,7 +717,6 @@ autoencoder_seconds = time.perf_counter() - start
 # *density* with a learned narrow spread; a density may be above 1, its logarithm above 0, and so the loss below 0:
 
 # %% tags=["nbval-ignore-output"]
-terms = {name: values[-1] for name, values in history.history.items()}
 weighted = terms["reconstruction_loss"] + autoencoder.beta * terms["kl_divergence"]
 print(f"reconstruction loss + {autoencoder.beta} x KL = {weighted:.1f}, loss {terms['loss']:.1f}")
 assert abs(weighted - terms["loss"]) < 0.01 * abs(terms["loss"])
@@ -742,27 +743,24 @@ ak.show(ak.diffusion.LatentDiffusion.encode)
 
 # %% tags=["nbval-ignore-output"]
 train = ak.datasets.load(
-    "fashion_mnist", f"train[:{len(train_images)}]", batch_size=64, seed=0, labels=True
+    "fashion_mnist", f"train[:{len(train_images)}]", batch_size=32, seed=0, labels=True
 )
-latent_steps = pick(20, 1300)
+latent_steps = pick(10, 1000)
 lesson_model = ak.diffusion.LatentDiffusion(autoencoder, num_classes=10, blocks=1)
 lesson_model.compile(
     keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1.5e-3, latent_steps))
 )
 progress = ak.callbacks.SampleGrid(n=20, every=pick(1, 5), display=False)
 start = time.perf_counter()
-history = lesson_model.fit(
+lesson_model.fit(
     train.repeat(),
     steps_per_epoch=latent_steps // 10,
     epochs=pick(1, 10),
     callbacks=[progress],
     verbose=2,
 )
-diffusion_seconds = time.perf_counter() - start
-print(
-    f"{lesson_model.network.count_params():,} weights; autoencoder {autoencoder_seconds:.0f} s, "
-    f"diffusion {diffusion_seconds:.0f} s"
-)
+seconds = time.perf_counter() - start
+print(f"{lesson_model.network.count_params():,} weights, {seconds:.0f} s of training")
 progress.strip(n=3)
 
 # %% [markdown]
@@ -789,7 +787,7 @@ ak.show(ak.diffusion.DiffusionModel.denoiser)
 
 # %% tags=["nbval-ignore-output"]
 features = ak.metrics.fashion_features()
-n_asked = pick(200, 1000)
+n_asked = pick(100, 600)
 asked = np.arange(n_asked) % 10
 
 
@@ -806,14 +804,14 @@ agreement = np.mean(seen_as(drawn) == asked)
 print(f"{agreement:.1%} of {n_asked} are seen as the class asked for; drawn in {seconds:.0f} s")
 real = np.mean(seen_as(test_images) == test_labels)
 print(f"{real:.1%} of the test images are seen as their class")
-assert ak.profile.name() == "fast" or agreement > 0.85
+assert ak.profile.name() == "fast" or agreement > 0.7
 rows = drawn[:80].reshape(8, 10, 28, 28, 1).swapaxes(0, 1)
 ak.plots.grid(rows.reshape(80, 28, 28, 1), columns=8, row_labels=classes, inches=0.65)
 
 # %% [markdown]
 # The sandals are scraps. Thin straps are the hardest thing to draw: the decoder blurs them, and the diffusion had
-# minutes to learn them. How many the classifier takes for sandals stands below; look, do not only count. Under the
-# lesson's, those of the checkpoint `diffusion_fashion_mnist`, a diffusion of the pixels themselves that was trained
+# little time to learn them. How many the classifier takes for sandals stands below; look, do not only count. Under
+# the lesson's, those of the checkpoint `diffusion_fashion_mnist`, a diffusion of the pixels themselves that was trained
 # for longer, not all of them good but most of them sandals:
 
 # %% tags=["nbval-ignore-output"]
@@ -825,15 +823,24 @@ ak.plots.grid(rows, columns=6, row_labels=["lesson", "checkpoint"], inches=1.0)
 
 # %% [markdown]
 # **How close to the data?** The Fréchet distance of chapter 01, same features, same 10,000 test images. The
-# lesson's model had minutes; the checkpoints are the same classes, trained for longer by recipes in
-# `aigc_keras.recipes`. Their distances, and those of the earlier chapters, stand in the manifest that
-# `make checkpoints` writes. Read the error bars: at these training times the two diffusion models and the GAN are tied.
+# lesson's model had a minute or two; the checkpoint of its class was trained for longer by a recipe in
+# `aigc_keras.recipes`. The distance also depends on how many pictures are drawn, and with which guidance, so
+# both draw alike. Under them stand the distances of the checkpoints, those of the earlier chapters too, from
+# the manifest that `make checkpoints` writes: compare these with one another. Read the error bars: at these
+# training times the two diffusion models and the GAN are tied.
 
 # %% tags=["nbval-ignore-output"]
 test_features = features.extract(test_images)
-score = ak.metrics.evaluate_samples(drawn, test_features, features)
-print(f"this lesson:\n  {score}")
-manifest = ak.checkpoints.manifest()
+latent_model = ak.checkpoints.load("latent_diffusion_fashion_mnist")
+alike = {
+    "this lesson": drawn,
+    "the checkpoint of the same class": latent_model.generate(n_asked, labels=asked, **settings),
+}
+print(f"{n_asked} pictures each, drawn alike:")
+for name, images in alike.items():
+    print(f"{name}: {np.mean(seen_as(images) == asked):.0%} seen as the class asked for")
+    print(f"  {ak.metrics.evaluate_samples(images, test_features, features)}")
+print("\nFrom the manifest, 10,000 pictures each:")
 titles = {
     "vae_16d_fashion_mnist": "chapter 02's VAE",
     "conditional_gan_fashion_mnist": "chapter 01's DCGAN with classes",
@@ -922,9 +929,8 @@ print("any picture of 256 levels without compression: 8 bits per pixel")
 # of the drawn pictures lie among real ones, and **recall** (召回率), how many real ones lie among the drawn.
 
 # %% tags=["nbval-ignore-output"]
-latent_model = ak.checkpoints.load("latent_diffusion_fashion_mnist")
-scales = pick((1.0, 8.0), (1.0, 2.0, 4.0, 8.0))
-n_each = pick(50, 500)
+scales = pick((1.0, 8.0), (1.0, 3.0, 8.0))
+n_each = pick(50, 300)
 sweep, panels = {}, []
 for scale in scales:
     images = latent_model.generate(
@@ -1084,7 +1090,7 @@ for result in races["Diffusion"]["results"]:
 # And the checkpoints, after their longer training. Drawing is timed here, on your machine:
 
 # %% tags=["nbval-ignore-output"]
-n_timed = pick(8, 128)
+n_timed = pick(8, 64)
 for name, model in (("pixels", pixel_model), ("latents", latent_model)):
     model.generate(n_timed, seed=0)  # builds the graph
     start = time.perf_counter()
@@ -1131,7 +1137,7 @@ for name, model_class in (
     ("the product", ak.diffusion.DiffusionModel),
 ):
     keras.utils.set_random_seed(0)
-    model = train_on_ring(model_class(network=ring_network(), **small), points)
+    model = train_on_ring(model_class(network=ring_network(), **small), points, ring_steps // 2)
     cloud = model.generate(n_points, sampler=ak.diffusion.DDPM(200), seed=0, batch_size=n_points)
     share[name] = np.mean(np.linalg.norm(cloud[:, None] - centers, axis=-1).argmin(axis=1) == 0)
     signal_rate = np.sqrt(model.alpha_bar(np.array(1.0)))
@@ -1190,7 +1196,7 @@ print([layer.name for layer in pixel_model.layers], type(lesson_model.optimizer)
 keras.utils.set_random_seed(0)
 text_network = keras.Sequential([keras.Input((784,)), *(layers.Dense(784) for _ in range(5))])
 text_network.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
-clean = flat(train_images[: pick(500, 10_000)])
+clean = flat(train_images[: pick(500, 6000)])
 noisy = clean + np.random.default_rng(0).normal(size=clean.shape).astype("float32")
 text_network.fit(noisy, clean, batch_size=128, epochs=pick(1, 2), verbose=2)
 matrix, offset = np.eye(784), np.zeros(784)

@@ -447,15 +447,14 @@ Image(
 
 # %% tags=["nbval-ignore-output"]
 content_weights = pick((0.05, 1.0), (0.05, 0.2, 1.0))
+large = ak.style.mirrored(photograph("chelsea", small))
 trade_off, pictures = {}, []
 for name in ("strokes", "mosaic"):
     for weight in content_weights:
-        model = ak.style.StyleTransfer(
-            photograph("chelsea", small), styles[name], content_weight=weight
-        )
+        model = ak.style.StyleTransfer(large, styles[name], content_weight=weight)
         model.compile()
         model.fit(pick(2, 40), verbose=0)
-        pictures.append(model.picture())
+        pictures.append(cut(model.picture()))
         losses = {k: float(v) for k, v in model.objective(model.picture()).items()}
         both = losses["content_loss"], losses["style_loss"]
         trade_off.setdefault(name, []).append(both)

@@ -33,7 +33,6 @@ from PIL import Image
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
-tf.config.run_functions_eagerly(pick(True, False))  # fast: graphs take longer to build than to run
 ak.profile.announce("04_diffusion")
 
 # %% [markdown]
@@ -704,6 +703,7 @@ ak.plots.shapes(ak.vae.code_decoder((28, 28, 1), 48, 4))
 # diffusion. Its losses on test pictures:
 
 # %% tags=["nbval-ignore-output"]
+tf.config.run_functions_eagerly(pick(True, False))  # fast: U-Nets take longer to build than to run
 autoencoder = ak.checkpoints.load("autoencoder_fashion_mnist")
 manifest = ak.checkpoints.manifest()
 minutes = manifest["autoencoder_fashion_mnist"]["training_minutes"]
@@ -797,7 +797,7 @@ def seen_as(images):
 
 
 start = time.perf_counter()
-settings = {"guidance_scale": 3.0, "sampler": ak.diffusion.DPMSolver(10), "seed": 0}
+settings = {"guidance_scale": 3.0, "sampler": ak.diffusion.DPMSolver(pick(2, 10)), "seed": 0}
 drawn = lesson_model.generate(n_asked, labels=asked, **settings)
 seconds = time.perf_counter() - start
 agreement = np.mean(seen_as(drawn) == asked)
@@ -934,7 +934,7 @@ n_each = pick(50, 300)
 sweep, panels = {}, []
 for scale in scales:
     images = latent_model.generate(
-        n_each, guidance_scale=scale, sampler=ak.diffusion.DPMSolver(10), seed=0
+        n_each, guidance_scale=scale, sampler=ak.diffusion.DPMSolver(pick(2, 10)), seed=0
     )
     fake, _ = features.extract(images)
     precision, recall = ak.metrics.precision_recall(
@@ -1138,7 +1138,8 @@ for name, model_class in (
 ):
     keras.utils.set_random_seed(0)
     model = train_on_ring(model_class(network=ring_network(), **small), points, ring_steps // 2)
-    cloud = model.generate(n_points, sampler=ak.diffusion.DDPM(200), seed=0, batch_size=n_points)
+    sampler = ak.diffusion.DDPM(pick(20, 200))
+    cloud = model.generate(n_points, sampler=sampler, seed=0, batch_size=n_points)
     share[name] = np.mean(np.linalg.norm(cloud[:, None] - centers, axis=-1).argmin(axis=1) == 0)
     signal_rate = np.sqrt(model.alpha_bar(np.array(1.0)))
     print(

@@ -421,7 +421,7 @@ last = ak.diffusion.cosine(1.0)
 std = np.sqrt(0.2**2 * last + 1 - last)
 # On its way a point stays as many standard deviations from the mean.
 ends = 0.5 + 0.2 * (starts - 0.5 * np.sqrt(last)) / std
-counts = np.array([5, 10, 20, 40, 80, 160])
+counts = np.array(pick([5, 10, 20, 40], [5, 10, 20, 40, 80, 160]))
 fig, axes = ak.plots.figure(size=(7.0, 4.0))
 axis = axes[0, 0]
 for sampler_class in (ak.diffusion.DDIM, ak.diffusion.DPMSolver, ak.diffusion.Heun):
@@ -432,7 +432,8 @@ for sampler_class in (ak.diffusion.DDIM, ak.diffusion.DPMSolver, ak.diffusion.He
         errors.append(np.sqrt(np.mean((found - ends) ** 2)))
     order = -np.polyfit(np.log(counts[2:]), np.log(errors[2:]), 1)[0]
     axis.loglog(counts, errors, "o-", label=f"{sampler_class.__name__}: order {order:.1f}")
-    assert abs(order - (1 if sampler_class is ak.diffusion.DDIM else 2)) < 0.35
+    wanted = 1 if sampler_class is ak.diffusion.DDIM else 2
+    assert ak.profile.name() == "fast" or abs(order - wanted) < 0.35
 axis.set(xlabel="steps", ylabel="distance to the exact end")
 axis.set_xticks(counts, counts)
 axis.minorticks_off()

@@ -545,7 +545,9 @@ ak.plots.shapes(fast.measure)
 
 # %% tags=["nbval-ignore-output"]
 keras.utils.set_random_seed(0)
-crops = ak.datasets.load("photographs", "train", batch_size=4, image_size=64, seed=0)
+crops = ak.datasets.load(
+    "photographs", f"train[:{pick(8, 1000)}]", batch_size=4, image_size=64, seed=0
+)
 fast.compile()
 rows = ("china", "coffee", "chelsea")
 columns = {"before": [fast.stylize(contents[name]) for name in rows]}
@@ -718,7 +720,7 @@ ak.plots.grid(
 # %% tags=["nbval-ignore-output"]
 n_crops = pick(2, 4)
 judged, _ = ak.datasets.arrays("photographs", f"test[:{n_crops}]")
-waves = ak.patterns.draw("waves", 256)
+waves = ak.patterns.draw("waves", pick(64, 256))
 methods = {
     "photograph": lambda crop: crop,
     "recoloured": lambda crop: ak.style.StyleTransfer(crop, waves).picture(),
@@ -770,7 +772,7 @@ gallery(examples)
 # %% tags=["nbval-ignore-output"]
 folder = Path(tempfile.mkdtemp())
 ak.images.write(folder / "photo.jpg", ak.datasets.photograph("flower"))
-ak.images.write(folder / "style.png", ak.patterns.draw("strokes", 256, seed=5))
+ak.images.write(folder / "style.png", ak.patterns.draw("strokes", pick(64, 256), seed=5))
 
 start = time.perf_counter()
 result = ak.style.stylize(

@@ -817,7 +817,8 @@ ak.plots.grid(rows.reshape(80, 28, 28, 1), columns=8, row_labels=classes, inches
 
 # %% tags=["nbval-ignore-output"]
 pixel_model = ak.checkpoints.load("diffusion_fashion_mnist")
-sandals = pixel_model.generate(6, labels=5, guidance_scale=1.5, seed=0)
+sampler = ak.diffusion.DPMSolver(pick(2, 20))
+sandals = pixel_model.generate(6, labels=5, sampler=sampler, guidance_scale=1.5, seed=0)
 print(f"{np.mean(seen_as(drawn)[5::10] == 5):.0%} of the lesson's sandals are seen as sandals")
 rows = np.concatenate([drawn[5:65:10], sandals])
 ak.plots.grid(rows, columns=6, row_labels=["lesson", "checkpoint"], inches=1.0)

@@ -423,8 +423,9 @@ ak.plots.shapes(mlp_gan.discriminator)
 # among samples: quality and variety, told apart (Kynkäänniemi et al. 2019).
 #
 # A number needs neighbours to mean something, and as many pictures as they: with fewer, the distance is
-# larger. The floor: as many *real* training pictures, scored like samples. A mark to beat: a Gaussian with the mean and covariance of the pixels, which needs no network
-# at all. It is no ceiling: nothing keeps a network from being worse. Two dozen pictures of it below:
+# larger. The floor: as many *real* training pictures, scored like samples. A mark to beat: a Gaussian with
+# the mean and covariance of the pixels, which needs no network at all. It is no ceiling: nothing keeps a
+# network from being worse. Two dozen pictures of it below:
 
 # %% tags=["nbval-ignore-output"]
 n_samples = pick(200, 5000)  # of each set, in all of this chapter

@@ -649,7 +649,8 @@ ak.plots.curves(
 )
 
 # %% [markdown]
-# Now the checkpoint: the same lines, trained for longer and on more styles.
+# Each point is the mean over sixteen pairs, easy and hard ones: so short a curve says little more than that
+# both losses can be learned. Now the checkpoint: the same lines, trained for longer and on more styles.
 
 # %% tags=["nbval-ignore-output"]
 adain = ak.checkpoints.load("adain")

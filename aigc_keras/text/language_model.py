@@ -12,7 +12,7 @@ from aigc_keras.guards import check_number, check_optimizer, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.model import Model, steady
 from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rule
-from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts
+from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts, check_tokenizer
 from aigc_keras.text.writing import check_stop, pieces, write
 
 
@@ -37,26 +37,13 @@ def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1):
     return keras.optimizers.AdamW(rate, weight_decay, beta_2=0.98, global_clipnorm=1.0)
 
 
-class LanguageModel(Model):
-    """p(next token | tokens before). A child gives `call`, and `begin` and `step` for `generate`.
-
-    Args:
-        tokenizer: a `CharTokenizer` or `BPETokenizer`; it is saved with the model.
-        context_length: how many tokens the model reads at a time in training.
-        seed: seed of dropout and of `generate`; by default `keras.utils.set_random_seed` decides.
-    """
+class TokenModel(Model):
+    """What models that give the probabilities of tokens do alike; `tokenizer` is that of theirs."""
 
     default_learning_rate = 2e-3
 
-    def __init__(self, tokenizer, context_length=128, seed=None, **kwargs):
-        super().__init__(**kwargs)
-        if not hasattr(tokenizer, "vocab_size"):
-            raise ValueError(
-                f"tokenizer: got {tokenizer!r:.80}, accepted is a CharTokenizer or BPETokenizer."
-            )
-        self.tokenizer = tokenizer
-        self.context_length = check_number("context_length", context_length, low=2, integer=True)
-        self.set_up(seed)
+    def set_up(self, seed=None):
+        super().set_up(seed)
         self.perplexity = Perplexity(name="perplexity")
         self.bits_per_character = BitsPerCharacter(name="bits_per_character")
         self._graphs = collections.UserDict()  # an export looks into a dict
@@ -73,6 +60,58 @@ class LanguageModel(Model):
 
     def default_optimizer(self):
         return adamw(learning_rate=self.default_learning_rate)
+
+    def track(self, tokens, loss, total, count):
+        targets = ops.maximum(tokens[:, 1:], END)
+        characters = ops.sum(ops.take(self.tokenizer.characters_per_token, targets))
+        self.perplexity.update_state(total, count)
+        self.bits_per_character.update_state(total, characters)
+        return super().track(count, loss=loss)
+
+    def graph(self, name, function):
+        """`function` as one graph, compiled by XLA once for each shape."""
+        if name not in self._graphs:
+            self._graphs[name] = tf.function(function, jit_compile=True, reduce_retracing=True)
+        return self._graphs[name]
+
+    def begin(self, window):
+        """What `step` needs to go on in `window`, tokens (B, context_length + 1)."""
+        raise NotImplementedError
+
+    def step(self, token, position, state):
+        """Logits (B, V) of what follows `token` (B,), which is at `position`; and a new state."""
+        raise NotImplementedError
+
+    def _seed(self, seed):
+        """The seed of a text: the one that is given, or the next of the model's own."""
+        if seed is None:
+            seed = int(keras.random.randint((), 0, 2**31 - 1, seed=self.seed_generator))
+        return check_number("seed", seed, low=0, below=2**31, integer=True)
+
+    def _rules(self, rules):
+        """`rules` behind that of the token that stands for what is not known: nobody writes it."""
+        if not isinstance(rules, tuple | list) or not all(map(callable, rules)):
+            raise ValueError(
+                f"rules: got {rules!r:.80}, accepted are functions (logits, written) -> logits."
+            )
+        unknown = self.tokenizer.unknown
+        return (*rules,) if unknown is None else (Never(unknown), *rules)
+
+
+class LanguageModel(TokenModel):
+    """p(next token | tokens before). A child gives `call`, and `begin` and `step` for `generate`.
+
+    Args:
+        tokenizer: a `CharTokenizer` or `BPETokenizer`; it is saved with the model.
+        context_length: how many tokens the model reads at a time in training.
+        seed: seed of dropout and of `generate`; by default `keras.utils.set_random_seed` decides.
+    """
+
+    def __init__(self, tokenizer, context_length=128, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.tokenizer = check_tokenizer("tokenizer", tokenizer)
+        self.context_length = check_number("context_length", context_length, low=2, integer=True)
+        self.set_up(seed)
 
     def call_signature(self):
         return tf.TensorSpec((None, None), "int32", name="tokens")
@@ -165,13 +204,6 @@ class LanguageModel(Model):
         (tokens,) = self.parts_of(data)
         return ops.cast(tokens, "int32")
 
-    def track(self, tokens, loss, total, count):
-        targets = ops.maximum(tokens[:, 1:], END)
-        characters = ops.sum(ops.take(self.tokenizer.characters_per_token, targets))
-        self.perplexity.update_state(total, count)
-        self.bits_per_character.update_state(total, characters)
-        return super().track(count, loss=loss)
-
     @property
     def accepted_data(self):
         return (
@@ -253,20 +285,6 @@ class LanguageModel(Model):
     reads_prompt_at_once = False  # whether `begin` takes in the tokens before `position`
     kept = 0  # how much of a full window is read again by the next
 
-    def begin(self, window):
-        """What `step` needs to go on in `window`, tokens (B, context_length + 1)."""
-        raise NotImplementedError
-
-    def step(self, token, position, state):
-        """Logits (B, V) of what follows `token` (B,), which is at `position`; and a new state."""
-        raise NotImplementedError
-
-    def graph(self, name, function):
-        """`function` as one graph, compiled by XLA once for each shape."""
-        if name not in self._graphs:
-            self._graphs[name] = tf.function(function, jit_compile=True, reduce_retracing=True)
-        return self._graphs[name]
-
     def generate(
         self,
         prompt="",
@@ -309,9 +327,7 @@ class LanguageModel(Model):
             raise ValueError(
                 f"prompt: got {len(prompts)} prompts, accepted is one or more, with stream one."
             )
-        if seed is None:
-            seed = int(keras.random.randint((), 0, 2**31 - 1, seed=self.seed_generator))
-        seed = check_number("seed", seed, low=0, below=2**31, integer=True)
+        seed = self._seed(seed)
         given = [self.encode_prompt(each) for each in prompts]
         choice = drawn if temperature else likeliest
         settings = {"stop": words, "cache": cache, "compiled": not rules}
@@ -350,12 +366,3 @@ class LanguageModel(Model):
         best = np.argsort(-beams.ranks(written.scores, written), kind="stable")[:n_beams]
         scores = np.array(written.scores)
         return [(prompt + texts[i], float(scores[i])) for i in best if np.isfinite(scores[i])]
-
-    def _rules(self, rules):
-        """`rules` behind that of the token that stands for what is not known: nobody writes it."""
-        if not isinstance(rules, tuple | list) or not all(map(callable, rules)):
-            raise ValueError(
-                f"rules: got {rules!r:.80}, accepted are functions (logits, written) -> logits."
-            )
-        unknown = self.tokenizer.unknown
-        return (*rules,) if unknown is None else (Never(unknown), *rules)

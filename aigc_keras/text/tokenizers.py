@@ -21,6 +21,15 @@ def check_text(name, text):
     return text
 
 
+def check_tokenizer(name, tokenizer):
+    """`tokenizer`, if it is one, otherwise a ValueError."""
+    if not hasattr(tokenizer, "vocab_size"):
+        raise ValueError(
+            f"{name}: got {tokenizer!r:.80}, accepted is a CharTokenizer or BPETokenizer."
+        )
+    return tokenizer
+
+
 def check_texts(texts, batch_size=1):
     """A ValueError unless `texts` is a list of strings, and `batch_size` a positive integer."""
     check_number("batch_size", batch_size, low=1, integer=True)

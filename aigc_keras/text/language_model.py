@@ -360,9 +360,7 @@ class LanguageModel(TokenModel):
                 f"max_new_tokens: got {max_new_tokens} after {len(given)} tokens of the prompt, "
                 f"accepted are together at most context_length + 1, {self.context_length + 1}."
             )
-        settings = {"rows": 2 * n_beams, "stop": words, "at_once": 1 if words else None}
+        settings = {"rows": beams.rows, "stop": words, "at_once": 1 if words else None}
         found = write(self, [given], max_new_tokens, self._rules(rules), beams, 0, **settings)
         *_, (texts, written) = found
-        best = np.argsort(-beams.ranks(written.scores, written), kind="stable")[:n_beams]
-        scores = np.array(written.scores)
-        return [(prompt + texts[i], float(scores[i])) for i in best if np.isfinite(scores[i])]
+        return [(prompt + text, score) for text, score in beams.sorted(texts, written)[0]]

@@ -80,6 +80,14 @@ class Written(NamedTuple):
     scores: Any
 
 
+def rows_of(n):
+    """How many rows are written where `n` are asked for: a power of two.
+
+    XLA compiles for each number anew; rows that are finished fill it up.
+    """
+    return 2 ** (n - 1).bit_length()
+
+
 # --- rules; numbers may be tensors, so that others need no other graph ---
 
 
@@ -144,7 +152,7 @@ def drawn(logits, log_p, written, seed):
 
 
 class Beams(NamedTuple):
-    """Beam search (Lowerre 1976): the best `n` beginnings, and in the other rows the best texts.
+    """Beam search (Lowerre 1976): of the `rows` of a prompt the best `n` beginnings, then texts.
 
     Texts that have ended are sorted by log p / (1 + tokens) ** `length_penalty`.
     """
@@ -152,17 +160,34 @@ class Beams(NamedTuple):
     n: int
     length_penalty: float = 0.0
 
+    @property
+    def rows(self):
+        return rows_of(2 * self.n)
+
     def __call__(self, logits, log_p, written, seed):
-        rows, size = log_p.shape
+        size = log_p.shape[-1]
         scores = written.scores[:, None] + tf.cast(log_p, "float64")
         scores = tf.where(written.finished[:, None], -math.inf, scores)
         ended = tf.where(written.finished, written.scores, scores[:, END])
         going_on = tf.where(tf.range(size) == END, -math.inf, scores)
-        best_scores, best = tf.math.top_k(tf.reshape(going_on, [-1]), self.n)
-        _, others = tf.math.top_k(self.ranks(ended, written), rows - self.n)
-        token = tf.concat([best % size, tf.fill([rows - self.n], END)], 0)
-        scores = tf.concat([best_scores, tf.gather(ended, others)], 0)
-        return token, tf.concat([best // size, others], 0), scores
+        best_scores, best = tf.math.top_k(tf.reshape(going_on, [-1, self.rows * size]), self.n)
+        ranks = tf.reshape(self.ranks(ended, written), [-1, self.rows])
+        _, others = tf.math.top_k(ranks, self.rows - self.n)
+        token = tf.concat([best % size, tf.fill(tf.shape(others), END)], 1)
+        ended = tf.gather(tf.reshape(ended, [-1, self.rows]), others, batch_dims=1)
+        parents = tf.concat([best // size, others], 1)
+        parents = parents + self.rows * tf.range(tf.shape(parents)[0])[:, None]  # of all prompts
+        found = token, parents, tf.concat([best_scores, ended], 1)
+        return tuple(tf.reshape(x, [-1]) for x in found)
+
+    def sorted(self, texts, written):
+        """Of each prompt the best `n` of `texts`, as a list of (text, log p of what is new)."""
+        scores = np.array(written.scores)
+        ranks = np.reshape(self.ranks(written.scores, written), (-1, self.rows))
+        best = np.argsort(-ranks, axis=1, kind="stable")[:, : self.n]
+        best = best + self.rows * np.arange(len(best))[:, None]
+        found = [[(texts[i], float(scores[i])) for i in row] for row in best]
+        return [[(text, score) for text, score in row if np.isfinite(score)] for row in found]
 
     def ranks(self, scores, written):
         """What beams that have ended, or now end, are sorted by: (B,)."""

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from aigc_keras.text.sampling import Written
+from aigc_keras.text.sampling import Written, rows_of
 from aigc_keras.text.tokenizers import END
 
 
@@ -18,7 +18,8 @@ def write(
     choice,
     seed,
     *,
-    rows=None,
+    rows=1,
+    sources=(),
     stop=(),
     at_once=None,
     cache=True,
@@ -29,25 +30,28 @@ def write(
     Args:
         given: tokens of each prompt, with END before them.
         rules, choice: as in `aigc_keras.text.sampling`.
-        rows: so many are written, if they are more than the prompts.
+        rows: so many are written for each prompt; it is in the first of them.
+        sources: what else the model reads, arrays with a row for each prompt.
         stop: words before which a text ends.
         at_once: after so many tokens it yields; by default only in the end.
         cache: False reads everything anew for each token.
         compiled: the whole loop as one graph; False: only a step of the model is one.
     """
-    # XLA compiles for each shape anew: rows that are finished fill up to a power of two.
-    size = 2 ** ((rows or len(given)) - 1).bit_length()
+    rows = rows_of(rows)
+    size = rows_of(len(given)) * rows
     lengths = np.array([len(tokens) for tokens in given], "int32")
-    lengths = np.append(lengths, np.full(size - len(given), lengths.min())).astype("int32")
     total = int(lengths.max()) + max_new_tokens
+    of = np.arange(size) // rows  # which prompt a row goes on from
+    lengths = np.append(lengths, lengths.min()).astype("int32")[np.minimum(of, len(given))]
+    sources = [tf.constant(x[of % len(given)]) for x in sources]
     # Without its state, a model that reads one by one has to read everything again.
     context = model.context_length if cache or model.reads_prompt_at_once else total
     tokens = np.full((size, total + context + 1), END, "int32")
     seen = np.zeros((size, model.tokenizer.vocab_size), bool)
     for i, row in enumerate(given):
-        tokens[i, : len(row)] = row
-        seen[i, row[1:]] = True  # without END, which must be free to come
-    finished = np.arange(size) >= len(given)
+        tokens[i * rows, : len(row)] = row
+        seen[i * rows, row[1:]] = True  # without END, which must be free to come
+    finished = (np.arange(size) % rows > 0) | (of >= len(given))
     scores = np.where(finished, -math.inf, 0.0)
     # A window is what the model sees: `context` tokens from `offset` on, and the next one.
     offset, position = 0, int(lengths.min()) - 1 if model.reads_prompt_at_once else 0
@@ -58,11 +62,12 @@ def write(
             state = None if model.reads_prompt_at_once else state
         window = tokens[:, offset : offset + context + 1]
         if state is None:
-            state = model.graph("begin", model.begin)(tf.constant(window)) if cache else ()
+            begin = model.graph("begin", model.begin)
+            state = begin(tf.constant(window), *sources) if cache else ()
         last = min(context, total - 1 - offset, position + (at_once or total))
         written = Written(window, position, lengths - offset, seen, finished, scores)
         tensors = tf.nest.map_structure(tf.convert_to_tensor, (written, last, (seed, offset)))
-        written, state = run(*tensors, rules, choice, state)
+        written, state = run(*tensors, rules, choice, state, sources)
         tokens[:, offset : offset + context + 1] = written.tokens
         seen, finished, scores = written.seen, np.array(written.finished), written.scores
         position, texts = int(written.position), []
@@ -79,13 +84,15 @@ def _loop(model, cache, compiled):
     """The loop that writes tokens `position` + 1 to `last`."""
     step = model.step if compiled else model.graph("step", model.step)
 
-    def loop(written, last, seed, rules, choice, state):
+    def loop(written, last, seed, rules, choice, state, sources):
         while written.position < last and not tf.reduce_all(written.finished):
             tokens, position, lengths, seen, finished, scores = written
             if cache:
                 logits, state = step(tf.gather(tokens, position, axis=1), position, state)
             else:
-                logits = tf.gather(model(tokens[:, :-1]), position, axis=1)
+                inputs = [*sources, tokens[:, :-1]]
+                logits = model(inputs if sources else inputs[0])
+                logits = tf.gather(logits, position, axis=1)
             log_p = tf.nn.log_softmax(logits)
             for rule in rules:
                 logits = rule(logits, written)

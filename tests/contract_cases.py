@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras import diffusion, gan, style, text, vae
+from aigc_keras import diffusion, gan, seq2seq, style, text, vae
 
 N, BATCH = 7, 4  # rows of data, of which the last batch has but three
 RNG = np.random.default_rng(0)
@@ -32,6 +32,7 @@ LABELS = np.array([0, 1, 2, 2, 1, 0, 1], "int32")
 TOKENIZER = text.CharTokenizer("abcd")
 TOKENS = RNG.integers(0, TOKENIZER.vocab_size, (N, 9)).astype("int32")
 TOKENS[1:, -1] = TOKENS[5, 4:] = text.PADDING  # rows that count differently
+SOURCES = TOKENS[::-1, :-1].copy()
 
 
 def adam():
@@ -247,6 +248,22 @@ CASES = {
         generate=("generate", (["ab", "c"], 8), {"seed": 1}),
         compile=no_xla,
         inputs=lambda n: np.maximum(TOKENS[:n], 0),
+    ),
+    "Seq2Seq": Case(
+        build=lambda **kwargs: seq2seq.Seq2Seq(
+            TOKENIZER, None, 8, width=8, num_layers=1, num_heads=2, dropout=0.2, **kwargs
+        ),
+        data=(SOURCES, TOKENS),
+        generate=("generate", (["ab", "c"], 8), {"temperature": 1.0, "seed": 1}),
+        inputs=lambda n: [SOURCES[:n], np.maximum(TOKENS[:n], 0)],
+    ),
+    "RNNSeq2Seq": Case(
+        build=lambda **kwargs: seq2seq.RNNSeq2Seq(
+            TOKENIZER, text.CharTokenizer("abcd"), 8, "gru", units=8, dropout=0.2, **kwargs
+        ),
+        data=(SOURCES, TOKENS),
+        generate=("generate", (["ab", "c"], 8), {"temperature": 1.0, "seed": 1}),
+        inputs=lambda n: [SOURCES[:n], np.maximum(TOKENS[:n], 0)],
     ),
 }
 

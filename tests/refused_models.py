@@ -170,6 +170,17 @@ FIT = [
     ),
     row("m.gpt.save", filepath=("m",)),
     row(
+        "m.s2s.fit",
+        {"x": IDS, "y": IDS},
+        x=(IDS - 9, np.zeros((2, 9), int), IDS.astype("float32"), IDS[0]),
+        y=(
+            Of(lambda m: None, named="y|x"),
+            Of(lambda m: IDS[:1], named="y|x"),
+            Of(lambda m: IDS + 9, named="y|x"),
+        ),
+        sample_weight=(np.ones(2),),
+    ),
+    row(
         "m.ngram.fit",
         {"x": IDS},
         sample_weight=(np.ones(2),),

@@ -31,7 +31,7 @@ from refused_kinds import (
 )
 from small_models import IMAGES, LABELS, LAYERS, PICTURE, POINTS, dataset
 
-from aigc_keras import metrics, text
+from aigc_keras import metrics, seq2seq, text
 
 TEXTS_AND_TOKENS = [
     row("text.CharTokenizer", characters=(None, 5, b"ab", ["a", 5], "\ud800")),
@@ -115,6 +115,62 @@ TEXTS_AND_TOKENS = [
         text=(Of(lambda m: None, named="text|prompt"), Of(lambda m: "x", named="text|prompt")),
     ),
     row("m.ngram.text_losses", {"texts": ["a"]}, texts=("abc",), batch_size=COUNT),
+    row(
+        "seq2seq.Seq2Seq",
+        {"source_tokenizer": Of(lambda m: m.tok), "width": 4, "num_heads": 1, "num_layers": 1},
+        source_tokenizer=("abc", None),
+        target_tokenizer=("abc", 5),
+        context_length=(8.0, *COUNT),
+        width=COUNT,
+        num_layers=COUNT,
+        num_heads=COUNT,
+        dropout=RATE,
+        label_smoothing=RATE,
+        seed=SEED,
+    ),
+    row(
+        "seq2seq.RNNSeq2Seq",
+        {"source_tokenizer": Of(lambda m: m.tok), "units": 4},
+        target_tokenizer=("abc",),
+        cell=(*CHOICE, ["gru"]),
+        units=COUNT,
+        dropout=RATE,
+    ),
+    row(
+        "m.s2s.batches",
+        {"sources": ["a"], "targets": ["b"]},
+        sources=(
+            *(Of(lambda m, x=x: x, named="sources|texts") for x in TEXTS),
+            ["a" * 9],
+        ),
+        targets=(["a", "b"], ["a" * 9]),
+        batch_size=COUNT,
+        seed=SEED,
+    ),
+    row(
+        "m.s2s.generate",
+        {"texts": "a"},
+        texts=([], None, 5, ["a", 5], "a" * 9, ["a" * 9]),
+        max_new_tokens=(9, *(x for x in COUNT if x is not None)),
+        temperature=WEIGHT,
+        top_k=("5", 0, True),
+        top_p=(nan, True, 0, "x"),
+        batch_size=COUNT,
+        rules=("no", [5]),
+        seed=SEED,
+    ),
+    row("m.s2s.beam_search", {"texts": "a"}, n_beams=COUNT, length_penalty=WEIGHT),
+    row("m.s2s.attention", {"source": "a", "target": "b"}, source=("a" * 9,), target=("a" * 9,)),
+    row(
+        "seq2seq.WordAlignment.fit",
+        {
+            "self": Of(lambda m: seq2seq.WordAlignment()),
+            "sources": ["a"],
+            "targets": ["b"],
+        },
+        targets=(["a", "b"], [""]),
+        epochs=COUNT,
+    ),
     row(
         "poetry.quatrain",
         {"model": Of(lambda m: m.ngram)},

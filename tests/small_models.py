@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aigc_keras import diffusion, gan, metrics, style, text, vae
+from aigc_keras import diffusion, gan, metrics, seq2seq, style, text, vae
 
 POINTS, LABELS = np.zeros((4, 2), "float32"), np.array([0, 1, 2, 0])
 IMAGES, SHAPE = np.zeros((4, 8, 8, 1), "float32"), (28, 28, 1)
@@ -93,6 +93,10 @@ class Models:
     @functools.cached_property
     def gpt(self):
         return self.compiled(text.GPT(self.tok, 8, 4, 1, 1), jit_compile=False)
+
+    @functools.cached_property
+    def s2s(self):
+        return self.compiled(seq2seq.RNNSeq2Seq(self.tok, None, 8, units=2))
 
     @functools.cached_property
     def features(self):

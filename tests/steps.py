@@ -19,6 +19,7 @@ MODELS = {
     "VAE": ak.vae.VAE,
     "diffusion": ak.diffusion.DiffusionModel,
     "GPT": ak.text.GPT,
+    "Seq2Seq": ak.seq2seq.Seq2Seq,
 }
 
 

@@ -3,7 +3,13 @@
 import pytest
 from steps import MODELS, n_lines, opened
 
-LIMITS = {"GAN": (9, 90), "VAE": (8, 90), "diffusion": (12, 110), "GPT": (6, 60)}
+LIMITS = {
+    "GAN": (9, 90),
+    "VAE": (8, 90),
+    "diffusion": (12, 110),
+    "GPT": (6, 60),
+    "Seq2Seq": (9, 90),
+}
 WORDS = (10, 50)  # of the base class, the same for all
 
 

@@ -114,10 +114,12 @@ class Recurrent(layers.Layer):
             ops.zeros((batch_size, self.units), self.compute_dtype) for _ in range(self.n_states)
         )
 
-    def call(self, x):
+    def call(self, x, state=None):
+        if state is None:
+            state = self.initial_state(ops.shape(x)[0])
         from_input = ops.transpose(ops.matmul(x, self.kernel) + self.bias, (1, 0, 2))
         kernel = tf.convert_to_tensor(self.recurrent_kernel)
-        states = recur(self.function, from_input, kernel, self.initial_state(ops.shape(x)[0]))
+        states = recur(self.function, from_input, kernel, state)
         return ops.transpose(states[0], (1, 0, 2))
 
     def compute_output_shape(self, shape):

@@ -226,7 +226,7 @@ def test_a_keras_file_without_its_parts_is_refused(saved, changed):
 def test_a_configuration_out_of_range_is_refused_as_an_argument_is(saved, argument, value):
     config = config_of(saved)
     config["config"][argument] = value
-    with pytest.raises(ValueError, match=f"{argument}: got|generator: takes"):
+    with pytest.raises(ValueError, match=f"{argument}: got|generator: turns"):
         keras.models.load_model(rezipped(saved, config__json=json.dumps(config)))
 
 

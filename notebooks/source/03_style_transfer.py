@@ -888,7 +888,7 @@ print(list(model.fit(1, verbose=0).history))
 # random: composition and depth are gone, the target hardly moves. Compare it with another style:
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def tiled(image, parts=8, seed=0):
     side = image.shape[0] // parts
     tiles = image.reshape(parts, side, parts, side, 3).swapaxes(1, 2)

@@ -79,10 +79,8 @@ class WordAlignment:
 
     def translate(self, text):
         """Each word's likeliest translation, in the order of the source; unknown words stay."""
-        found = [self.translations(word, 1) for word in words(text)]
-        return " ".join(
-            best[0][0] if best else word for best, word in zip(found, words(text), strict=True)
-        )
+        found = [(word, self.translations(word, 1)) for word in words(text)]
+        return " ".join(best[0][0] if best else word for word, best in found)
 
     def align(self, source, target):
         """From which word of the source each word of the target is: p, (T, 1 + S); 0: none.

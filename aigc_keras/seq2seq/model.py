@@ -2,7 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
-from keras import ops
+from keras import layers, ops
 
 from aigc_keras.guards import check_number, check_seed
 from aigc_keras.model import steady
@@ -67,6 +67,16 @@ class TextToText(TokenModel):
         self.context_length = check_number("context_length", context_length, low=2, integer=True)
         self.label_smoothing = check_number("label_smoothing", label_smoothing, low=0, below=1)
         self.set_up(seed)
+
+    def embed(self, width, initializer):
+        """Vectors of tokens: `embedding` of what is written, `source_embedding` of what is read."""
+        policy = {"dtype": self.dtype_policy}
+        size = self.tokenizer.vocab_size
+        self.embedding = layers.Embedding(size, width, initializer, **policy)
+        self.source_embedding = self.embedding
+        if self.target_tokenizer is not None:
+            size = self.source_tokenizer.vocab_size
+            self.source_embedding = layers.Embedding(size, width, initializer, **policy)
 
     @property
     def tokenizer(self):

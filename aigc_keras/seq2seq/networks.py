@@ -55,11 +55,7 @@ class Seq2Seq(TextToText):
                 f"width: got {width}, accepted are multiples of 2 x num_heads, {2 * num_heads}."
             )
         policy, normal = {"dtype": self.dtype_policy}, keras.initializers.RandomNormal(stddev=0.02)
-        self.embedding = layers.Embedding(self.tokenizer.vocab_size, width, normal, **policy)
-        self.source_embedding = self.embedding
-        if target_tokenizer is not None:
-            size = source_tokenizer.vocab_size
-            self.source_embedding = layers.Embedding(size, width, normal, **policy)
+        self.embed(width, normal)
         self.drop = dropout_layer(dropout, self.seed, policy)
         output_std = 0.02 / math.sqrt(2 * num_layers)
 
@@ -168,11 +164,7 @@ class RNNSeq2Seq(TextToText):
         self.dropout = check_number("dropout", dropout, low=0, below=1)
         self.with_attention = bool(with_attention)
         policy, normal = {"dtype": self.dtype_policy}, keras.initializers.RandomNormal(stddev=0.2)
-        self.embedding = layers.Embedding(self.tokenizer.vocab_size, units, normal, **policy)
-        self.source_embedding = self.embedding
-        if target_tokenizer is not None:
-            size = source_tokenizer.vocab_size
-            self.source_embedding = layers.Embedding(size, units, normal, **policy)
+        self.embed(units, normal)
         self.drop = dropout_layer(dropout, self.seed, policy)
         self.encoder, self.decoder = (Recurrent(units, cell, **policy) for _ in range(2))
         n_states = CELLS[cell][2]

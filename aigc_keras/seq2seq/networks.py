@@ -14,12 +14,6 @@ from aigc_keras.text.recurrent import CELLS, Recurrent
 from aigc_keras.text.tokenizers import END
 
 
-def logits_of(x, embedding):
-    """Logits (..., V), float32, by the weights of an embedding (Press and Wolf 2017)."""
-    weights = ops.transpose(ops.cast(embedding.embeddings, x.dtype))
-    return ops.cast(ops.matmul(x, weights), "float32")
-
-
 @keras.saving.register_keras_serializable("aigc_keras")
 class Seq2Seq(TextToText):
     """An encoder-decoder Transformer (Vaswani et al. 2017, arXiv:1706.03762).
@@ -99,7 +93,7 @@ class Seq2Seq(TextToText):
             given = {"memory": memory, "memory_hidden": hidden, "cache": cache, "start": start}
             x, cache = block(x, training=training, **given)
             new.append(cache)
-        return logits_of(self.decoder_norm(x), self.embedding), new
+        return self.logits(self.decoder_norm(x)), new
 
     def begin(self, window, sources):
         memory, hidden = self.encode(sources)
@@ -182,7 +176,7 @@ class RNNSeq2Seq(TextToText):
         sources, tokens = inputs
         state, seen = self.encode(sources, training)
         x = self.decoder(self.embedding(ops.maximum(tokens, END)), state)
-        return self.logits(self.drop(x, training=training), seen)
+        return self.answer(self.drop(x, training=training), seen)
 
     def encode(self, sources, training=False):
         """The decoder's first state; what it may look at: states (B, S, units), keys, padding."""
@@ -202,11 +196,11 @@ class RNNSeq2Seq(TextToText):
         weights = tf.nn.softmax(ops.where(hidden[:, None], -math.inf, scores))
         return ops.cast(weights, states.dtype)
 
-    def logits(self, x, seen):
+    def answer(self, x, seen):
         if self.with_attention:
             context = ops.matmul(self.look(x, seen), seen[0])
             x = self.combine(ops.concatenate([x, context], axis=-1))
-        return logits_of(x, self.embedding)
+        return self.logits(x)
 
     def begin(self, window, sources):
         return self.encode(sources)
@@ -214,7 +208,7 @@ class RNNSeq2Seq(TextToText):
     def step(self, token, position, state):
         before, seen = state
         after = self.decoder.step(self.embedding(token), before)
-        return self.logits(after[0][:, None], seen)[:, 0], (after, seen)
+        return self.answer(after[0][:, None], seen)[:, 0], (after, seen)
 
     def attention(self, source, target):
         """Where the decoder looks in `source`, with END, (T, S), float32; rows as `Seq2Seq`'s."""

@@ -74,6 +74,11 @@ class TokenModel(Model):
             self._graphs[name] = tf.function(function, jit_compile=True, reduce_retracing=True)
         return self._graphs[name]
 
+    def logits(self, x):
+        """Logits (..., V), float32: the weights of the embedding again (Press and Wolf 2017)."""
+        weights = ops.transpose(ops.cast(self.embedding.embeddings, x.dtype))
+        return ops.cast(ops.matmul(x, weights), "float32")
+
     def begin(self, window):
         """What `step` needs to go on in `window`, tokens (B, context_length + 1)."""
         raise NotImplementedError

@@ -181,10 +181,6 @@ class RNNLanguageModel(LanguageModel):
             x = self.drop(layer(x), training=training)
         return self.logits(x)
 
-    def logits(self, x):
-        weights = ops.transpose(ops.cast(self.embedding.embeddings, x.dtype))
-        return ops.cast(ops.matmul(x, weights), "float32")
-
     def begin(self, window):
         return tuple(layer.initial_state(ops.shape(window)[0]) for layer in self.recurrent)
 

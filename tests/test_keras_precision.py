@@ -1,8 +1,4 @@
-"""What Keras promises of every model: precision, compilers, memory."""
-
-import gc
-import os
-from pathlib import Path
+"""What Keras promises of every model: precision and compilers."""
 
 import keras
 import numpy as np
@@ -11,70 +7,21 @@ import tensorflow as tf
 from contract_cases import (
     BATCH,
     CASES,
-    SMALL,
     assert_same_files,
-    batches,
     build,
     caught_warnings,
     check,
-    evaluate,
     fit,
     fresh,
-    generate,
-    trained,
 )
 
-from aigc_keras import style, text
-from aigc_keras.text.language_model import TokenModel
+from aigc_keras import style
 
 
 @pytest.fixture(autouse=True)
-def warnings():
-    with caught_warnings() as records:
-        yield records
-
-
-# --- precision and compilers ---
-
-
-@pytest.fixture
-def eager_functions():
-    yield tf.config.run_functions_eagerly
-    tf.config.run_functions_eagerly(False)
-
-
-@check
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")  # not tf.data's
-def test_functions_run_eagerly(name, eager_functions):
-    """For a debugger, TensorFlow can do without graphs: the results are the same."""
-    data, results = CASES[name].data, []
-    methods = {
-        "reconstruct": (data, {}),
-        "log_likelihood": (data, {"n_samples": 2}),
-        "variational_bound": (data, {"n_steps": 2}),
-        "text_losses": ((["abcd", "a"],), {}),
-        "surprisal": (("abcd",), {}),
-    }
-    for eager in (False, True):
-        model, _ = trained(name)
-        eager_functions(eager)
-        found = list(evaluate(name, model).values())
-        for method, (args, kwargs) in methods.items():
-            if hasattr(model, method):
-                found.append(getattr(model, method)(*args, **kwargs)[-1])
-        if isinstance(model, TokenModel):  # XLA draws other numbers
-            written = model.generate(["ab", "c"], 8, temperature=0)
-            found += [score for _, score in model.beam_search("ab", 2, 3)]
-            if isinstance(model, text.LanguageModel):
-                assert "".join(model.generate("ab", 4, seed=1, stream=True)).startswith("ab")
-        else:
-            written = None
-            found.append(generate(name, model))
-        results.append((found, written))
-    (graphs, text_of_graphs), (functions, text_of_functions) = results
-    for first, second in zip(graphs, functions, strict=True):
-        np.testing.assert_allclose(first, second, 1e-4, 1e-4)
-    assert text_of_graphs == text_of_functions
+def no_warnings():
+    with caught_warnings():
+        yield
 
 
 @pytest.fixture
@@ -184,60 +131,3 @@ def test_perceptual_network_in_half_precision(policy, expected, precision):
     """What it sees is too large for float16: there it stays in float32."""
     precision(policy)
     assert style.PerceptualFeatures(["block1_conv1"]).compute_dtype == expected
-
-
-# --- memory ---
-
-
-def requests(name, model, calls):
-    """Ask for what the model is there for, each time for another number of it."""
-    method, arguments, _ = CASES[name].generate
-    for i in range(calls):
-        n = 1 + i % 7
-        if name == "StyleTransfer":
-            model.generate(n)
-        elif method == "stylize":
-            model.stylize(*(np.tile(x, (2, 2, 1))[: 16 + n, : 16 + n] for x in arguments))
-        elif method == "denoise":
-            model.denoise(SMALL[:n])
-        elif isinstance(model, TokenModel):
-            model.generate(["ab"] * n, max_new_tokens=n)
-        else:
-            model.generate(n)
-
-
-def kept(run):
-    """(objects, graphs, bytes of the process) that are there after `run()`, and were not before."""
-    gc.freeze()  # what is there counts no more
-    before = resident()
-    run()
-    gc.collect()
-    objects = gc.get_objects()
-    graphs = sum(isinstance(x, tf.Graph) for x in objects)
-    return len(objects), graphs, resident() - before
-
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@check
-def test_memory(name, warnings):
-    """200 steps leave behind what 20 do, and 50 calls what 10 do."""
-    model = fresh(name)
-
-    def run(steps, calls):
-        kwargs = {"steps_per_epoch": steps}
-        if CASES[name].data:
-            kwargs["x"] = batches(name).repeat()
-        fit(name, model, **kwargs)
-        requests(name, model, calls)
-
-    run(20, 10)
-    few, graphs, _ = kept(lambda: run(20, 10))
-    many, more_graphs, size = kept(lambda: run(200, 50))
-    gc.unfreeze()
-    assert more_graphs == graphs
-    assert many - few < 100  # one of each step or call would be more
-    assert size < 30e6
-    assert not warnings

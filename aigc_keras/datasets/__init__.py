@@ -149,7 +149,7 @@ def captions(split="train", language="en"):
     emoji.config.load_language(language)
     characters = emoji_font()[0]
     base, part = _parse_split(split)
-    chosen = emoji_split(base)
+    chosen, _ = emoji_split(base)
     chosen = chosen[part(len(chosen))]
     return [emoji.EMOJI_DATA[characters[i]][language].strip(":").replace("_", " ") for i in chosen]
 

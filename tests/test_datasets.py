@@ -1,11 +1,14 @@
 """`aigc_keras.datasets`: what comes out, in which order, and what is refused."""
 
+import re
+
+import emoji
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from aigc_keras import datasets
-from aigc_keras.datasets.images import crops, emoji_font
+from aigc_keras.datasets.images import SKIN_TONE, crops, emoji_font, faces_split
 from aigc_keras.datasets.records import RECORDS
 
 
@@ -23,6 +26,7 @@ def everything(dataset):
         ("fashion_mnist", 60_000, 10_000, (28, 28, 1), 10),
         ("digits", 1_500, 297, (28, 28, 1), 10),
         ("emoji", 1_723, 191, (64, 64, 3), 1_914),
+        ("faces", 1_005, 104, (64, 64, 3), 4),
         ("photographs", 1_000, 100, (128, 128, 3), 9),
         ("ring", 20_000, 5_000, (2,), 8),
     ],
@@ -172,8 +176,6 @@ def test_sequences_are_joined_without_a_shaping_library():
 
 @pytest.mark.parametrize("split", ["test", "test[:10%]", "train[5:9]"])
 def test_captions_fit_the_pictures(split):
-    import emoji
-
     texts, _ = emoji_font()
     _, labels = datasets.arrays("emoji", split)
     for language in ("en", "zh"):
@@ -188,6 +190,42 @@ def test_captions_fit_the_pictures(split):
 def test_captions_refuse_an_unknown_language():
     with pytest.raises(ValueError, match=r"language: got 'fr', accepted are en, zh"):
         datasets.captions(language="fr")
+
+
+# --- faces ------------------------------------------------------------------------------------
+
+
+def test_faces_are_counted_by_kind():
+    labels = np.concatenate([datasets.arrays("faces", split)[1] for split in ("train", "test")])
+    smileys, cats, animals, people = np.bincount(labels)
+    assert datasets.class_names("faces") == ("smiley", "cat", "animal", "person")
+    counted = f"{smileys} smileys, {cats} cats, {animals} other animals, {people} people"
+    assert counted in datasets.describe("faces")
+
+
+def test_faces_are_of_their_kind():
+    texts = emoji_font()[0]
+    numbers, kinds = map(np.concatenate, zip(*map(faces_split, ("train", "test")), strict=True))
+    assert len(set(numbers)) == len(numbers)
+    names = [emoji.EMOJI_DATA[texts[i]]["en"] for i in numbers]
+    toned = np.array([bool(SKIN_TONE.search(texts[i])) for i in numbers])
+    assert toned[kinds == 3].mean() > 0.8 and not toned[kinds != 3].any()
+    assert all("cat" in name for name in np.array(names)[kinds == 1])
+    assert np.mean(["face" in name for name in np.array(names)[kinds == 0]]) > 0.8
+    images, labels = datasets.arrays("faces")
+    red, _, blue = images[labels == 0].mean((0, 1, 2))  # smileys are yellow
+    assert red > blue + 0.3
+
+
+def test_no_character_is_in_both_splits_in_any_skin_tone():
+    texts = emoji_font()[0]
+    train, test = (
+        {re.sub("[🏻-🏿♀♂🧑👨👩\u200d\ufe0f]", "", texts[i]) for i in faces_split(split)[0]}
+        for split in ("train", "test")
+    )
+    assert train.isdisjoint(test)
+    train, test = (datasets.arrays("faces", split, 32)[0] for split in ("train", "test"))
+    assert {x.tobytes() for x in train}.isdisjoint(x.tobytes() for x in test)
 
 
 # --- photographs ------------------------------------------------------------------------------
@@ -368,7 +406,7 @@ def test_keras_fits_on_it():
     [
         (
             dict(name="fashion_mist"),
-            r"did you mean 'fashion_mnist'.*digits, emoji, photographs, ring",
+            r"did you mean 'fashion_mnist'.*digits, emoji, faces, photographs, ring",
         ),
         (dict(name=7), r"name: got 7, accepted"),
         (dict(name="no/such/folder", image_size=8), r"no folder 'no/such/folder'"),
@@ -399,7 +437,9 @@ def test_bad_arguments(arguments, message):
 
 
 def test_names_and_descriptions():
-    assert datasets.names() == ("fashion_mnist", "digits", "emoji", "photographs", "ring")
+    assert datasets.names() == (
+        *("fashion_mnist", "digits", "emoji", "faces", "photographs", "ring"),
+    )
     assert "MIT" in datasets.describe("fashion_mnist")
     assert "arXiv:1708.07747" in datasets.describe("fashion_mnist")
     assert "CC BY-SA 4.0" in datasets.describe("emoji")

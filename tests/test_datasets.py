@@ -398,6 +398,41 @@ def test_keras_fits_on_it():
     assert history.history["acc"][-1] > 0.8
 
 
+# --- few --------------------------------------------------------------------------------------
+
+
+def test_few_are_balanced_rows_of_the_split_and_the_first_of_many():
+    images, labels = datasets.few("digits", per_class=7, seed=3)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, np.tile(np.arange(10), 7))
+    whole = {row.tobytes(): label for row, label in zip(*datasets.arrays("digits"), strict=True)}
+    assert [whole[row.tobytes()] for row in images] == labels.tolist()
+    assert len(np.unique(images, axis=0)) == 70
+    more, _ = datasets.few("digits", per_class=20, seed=3)
+    np.testing.assert_array_equal(more[:70], images)
+    other, _ = datasets.few("digits", per_class=7, seed=4)
+    assert not np.array_equal(other, images)
+
+
+def test_few_are_the_same_in_every_process():
+    points, labels = datasets.few("ring", per_class=2, seed=5)
+    assert labels.tolist() == [*range(8), *range(8)]
+    np.testing.assert_allclose(points[:2], [[0.790386, -0.005312], [0.504778, 0.511555]], atol=1e-6)
+
+
+def test_few_of_a_slice_at_a_size_have_the_classes_that_are_there():
+    images, labels = datasets.few("photographs", 2, split="train[:30]", image_size=16)
+    assert images.shape == (14, 16, 16, 3)
+    np.testing.assert_array_equal(np.unique(labels), [0, 1, 4, 5, 6, 7, 8])
+
+
+def test_few_refuse_more_than_the_smallest_class_has():
+    with pytest.raises(
+        ValueError, match=r"per_class: got 10, accepted is an integer >= 1 and < 10"
+    ):
+        datasets.few("faces", per_class=10)
+
+
 # --- bad arguments ----------------------------------------------------------------------------
 
 

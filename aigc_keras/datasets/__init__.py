@@ -1,4 +1,4 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `text`, `describe`, `names`.
+"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `describe`, `names`.
 
 Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
 an installed package or is generated, but for Fashion-MNIST and the poems, which have several
@@ -75,8 +75,26 @@ def arrays(name, split="train", image_size=None):
     Arguments and errors as in `load`; the order is always the same.
     """
     images, classes = _examples(name, split, image_size)
-    scale, shift = (127.5, 1) if images.dtype == np.uint8 else (1, 0)
-    return images / np.float32(scale) - np.float32(shift), classes.copy()
+    return _floats(images), classes.copy()
+
+
+def few(name, per_class=10, seed=0, split="train", image_size=None):
+    """`per_class` examples of each class, drawn at random: images and labels like `arrays`.
+
+    The classes stand in turn, so that with the same `seed` the first rows of many are those of few.
+    name, split, image_size: as in `load`. seed: an integer >= 0; the same one draws the same rows.
+
+    Raises ValueError for bad arguments, or if a class of the split has not as many; RuntimeError
+    as `load`.
+    """
+    check_number("seed", seed, 0, integer=True)
+    images, classes = _examples(name, split, image_size)
+    smallest = np.unique_counts(classes).counts.min()
+    check_number("per_class", per_class, 1, below=smallest + 1, integer=True)
+    order = np.random.default_rng(seed).permutation(len(classes))
+    rows = [order[classes[order] == each][:per_class] for each in np.unique(classes)]
+    rows = np.stack(rows, axis=1).reshape(-1)
+    return _floats(images[rows]), classes[rows]
 
 
 def text(name, split="train"):
@@ -245,6 +263,12 @@ def _examples(name, split, image_size):
         image_size = _check_size(image_size, record.smallest)
     cut = part(record.count[base])  # first, so that only what is asked for is drawn or resized
     return record.load(base, cut.start, cut.stop, image_size)
+
+
+def _floats(images):
+    """Images in [-1, 1], float32; points as they are."""
+    scale, shift = (127.5, 1) if images.dtype == np.uint8 else (1, 0)
+    return images / np.float32(scale) - np.float32(shift)
 
 
 def _corpus(name):

@@ -75,12 +75,7 @@ def conv_encoder(image_shape, latent_dim, width=16, hidden=256, num_classes=None
     """
     check_sizes(latent_dim=latent_dim, width=width, hidden=hidden)
     images = keras.Input(image_shape, name="images")
-    inputs, x = images, images
-    for i in range(_n_halvings(image_shape)):
-        x = layers.Conv2D(
-            width * 2**i, 4, strides=2, padding="same", activation="relu", dtype=dtype
-        )(x)
-    x = layers.Flatten(dtype=dtype)(x)
+    inputs, x = images, conv_features(images, width, dtype)
     if num_classes:
         labels = keras.Input((), dtype="int32", name="labels")
         embedding = layers.Embedding(num_classes, hidden, dtype=dtype)(labels)
@@ -92,6 +87,15 @@ def conv_encoder(image_shape, latent_dim, width=16, hidden=256, num_classes=None
         latent_dim, kernel_initializer="zeros", dtype="float32", name="log_variance"
     )(x)
     return keras.Model(inputs, [mean, log_variance], name="encoder")
+
+
+def conv_features(images, width=16, dtype=None):
+    """The strided convolutions of `conv_encoder`, flattened: (B, features) of a `keras.Input`."""
+    for i in range(_n_halvings(images.shape[1:])):
+        images = layers.Conv2D(
+            width * 2**i, 4, strides=2, padding="same", activation="relu", dtype=dtype
+        )(images)
+    return layers.Flatten(dtype=dtype)(images)
 
 
 def conv_decoder(

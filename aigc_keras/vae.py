@@ -249,10 +249,10 @@ class VAE(Model):
             noise = self.noise(ops.shape(mean))
         return mean + ops.exp(0.5 * log_variance) * noise
 
-    def elbo_terms(self, images, conditions=(), training=False):
+    def elbo_terms(self, images, conditions=(), training=False, noise=None):
         """(log p(x|z) with one z ~ q(z|x), (B,); KL(q(z|x) || p(z)), (B, latent_dim)), nats."""
         mean, log_variance = self.encoder(join(images, conditions), training=training)
-        latents = self.reparameterise(mean, log_variance)
+        latents = self.reparameterise(mean, log_variance, noise)
         outputs = self.decoder(join(latents, conditions), training=training)
         log_likelihood = self.reconstruction_log_likelihood(images, outputs)
         return log_likelihood, self.kl_divergence(mean, log_variance)
@@ -284,12 +284,16 @@ class VAE(Model):
         images, conditions = self.unpack(data)
         log_likelihood, kl = self.elbo_terms(images, conditions)
         loss = self.objective(log_likelihood, kl, self.beta)
-        results = self.track_terms(loss, log_likelihood, kl)
-        if self.evaluation_metrics:
-            noise = self.noise((ops.shape(images)[0], self.latent_dim))
-            samples = self.to_images(self.decoder(join(noise, conditions), training=False))
-            results |= self.compare(images, samples)
-        return results
+        return self.track_terms(loss, log_likelihood, kl) | self.compare_drawn(images, conditions)
+
+    def compare_drawn(self, images, conditions):
+        """The metrics of `compile` on as many new images of the same classes: a dict."""
+        if not self.evaluation_metrics:
+            return {}
+        noise = self.noise((ops.shape(images)[0], self.latent_dim))
+        return self.compare(
+            images, self.to_images(self.decoder(join(noise, conditions), training=False))
+        )
 
     def track_terms(self, loss, log_likelihood, kl):
         kl = ops.sum(kl, axis=1)

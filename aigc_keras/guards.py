@@ -156,11 +156,11 @@ def check_rows(name, rows, shape):
     return rows
 
 
-def check_labels(labels, n, num_classes, name="labels"):
+def check_labels(labels, n, num_classes, name="labels", low=0):
     """Labels (n,), int32: of one class, of one class each, or by default of all classes in turn.
 
     Raises:
-        ValueError: they are not integers in [0, num_classes), or not `n`.
+        ValueError: they are not integers in [low, num_classes), or not `n`.
     """
     try:
         array = np.arange(n) % num_classes if labels is None else np.asarray(labels)
@@ -169,9 +169,9 @@ def check_labels(labels, n, num_classes, name="labels"):
     if array.ndim == 0:
         array = np.full(n, array)
     good = array.shape == (n,) and np.issubdtype(array.dtype, np.integer)
-    if not good or array.min() < 0 or array.max() >= num_classes:
+    if not good or array.min() < low or array.max() >= num_classes:
         raise ValueError(
-            f"{name}: got {labels!r}, accepted are {n} integers in [0, {num_classes})."
+            f"{name}: got {labels!r}, accepted are {n} integers in [{low}, {num_classes})."
         )
     return array.astype("int32")
 

@@ -112,6 +112,7 @@ class Model(keras.Model):
     takes_metrics = False  # whether `test_step` calls `compare`
     evaluation_metrics = ()
     num_classes = None
+    lowest_label = 0
     _epoch = None  # while `fit` runs, how many epochs are behind
     accepted_data = (
         "accepted are an array, a tf.data.Dataset or a keras.utils.PyDataset; labels as y, or from "
@@ -305,7 +306,7 @@ class Model(keras.Model):
         check_images(name, parts[0], self.image_shape)
         if self.num_classes:
             called = "labels" if name == "x" else f"{name}: labels"
-            check_labels(parts[1], len(parts[0]), self.num_classes, called)
+            check_labels(parts[1], len(parts[0]), self.num_classes, called, self.lowest_label)
 
     def unpack(self, data):
         """(images, conditions) of a batch; without classes, labels that came along are not used."""

@@ -48,6 +48,7 @@ from aigc_keras import (  # noqa: E402
     plots,
     poetry,
     profile,
+    semi_supervised,
     seq2seq,
     style,
     text,

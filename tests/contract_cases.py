@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras import diffusion, gan, seq2seq, style, text, vae
+from aigc_keras import diffusion, gan, semi_supervised, seq2seq, style, text, vae
 
 N, BATCH = 7, 4  # rows of data, of which the last batch has but three
 RNG = np.random.default_rng(0)
@@ -29,6 +29,7 @@ def pictures(n, *shape):
 
 SMALL, DIGITS, PHOTOS = pictures(N, 8, 8, 1), pictures(N, 28, 28, 1), pictures(N, 16, 16, 3)
 LABELS = np.array([0, 1, 2, 2, 1, 0, 1], "int32")
+FEW_LABELS = np.array([0, -1, 2, -1, -1, -1, 1], "int32")
 TOKENIZER = text.CharTokenizer("abcd")
 TOKENS = RNG.integers(0, TOKENIZER.vocab_size, (N, 9)).astype("int32")
 TOKENS[1:, -1] = TOKENS[5, 4:] = text.PADDING  # rows that count differently
@@ -155,6 +156,14 @@ CASES = {
             (8, 8, 1), 3, latent_dim=3, width=4, hidden=8, **kwargs
         ),
         data=(SMALL, LABELS),
+        generate=("generate", (3,), {"seed": 1}),
+        inputs=lambda n: [SMALL[:n], LABELS[:n]],
+    ),
+    "SemiSupervisedVAE": Case(
+        build=lambda **kwargs: semi_supervised.SemiSupervisedVAE(
+            (8, 8, 1), 3, latent_dim=3, width=4, hidden=8, **kwargs
+        ),
+        data=(SMALL, FEW_LABELS),
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: [SMALL[:n], LABELS[:n]],
     ),

@@ -312,6 +312,32 @@ VAE = [
     ),
     row("vae.ConditionalVAE", {"image_shape": (8, 8, 1)}, num_classes=(None, *CLASSES)),
     row(
+        "semi_supervised.SemiSupervisedVAE",
+        {"image_shape": (8, 8, 1), "num_classes": 3},
+        num_classes=(None, *CLASSES),
+        alpha=WEIGHT,
+        width=COUNT,
+        classifier=(*NETWORK, Of(lambda m: m.vae.decoder)),
+    ),
+    row(
+        "semi_supervised.conv_classifier",
+        {"image_shape": (8, 8, 1), "num_classes": 3},
+        image_shape=SHAPES,
+        num_classes=COUNT,
+        width=COUNT,
+        hidden=COUNT,
+    ),
+    row(
+        "m.ssvae.fit",
+        {"x": IMAGES},
+        y=(
+            *(Of(lambda m, y=y: y, named="labels|y") for y in (LABELS - 2, LABELS + 1)),
+            Of(lambda m: None, named="x"),
+        ),
+    ),
+    row("m.ssvae.classify", {"images": IMAGES}, images=PIXELS, batch_size=COUNT),
+    row("m.ssvae.generate", {"n": 2}, labels=(-1, *CLASS_OF_TWO)),
+    row(
         "vae.DenoisingAutoencoder",
         {"image_shape": (8, 8, 1)},
         image_shape=SHAPES,

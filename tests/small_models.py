@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aigc_keras import diffusion, gan, metrics, seq2seq, style, text, vae
+from aigc_keras import diffusion, gan, metrics, semi_supervised, seq2seq, style, text, vae
 
 POINTS, LABELS = np.zeros((4, 2), "float32"), np.array([0, 1, 2, 0])
 IMAGES, SHAPE = np.zeros((4, 8, 8, 1), "float32"), (28, 28, 1)
@@ -45,6 +45,11 @@ class Models:
     @functools.cached_property
     def cvae(self):
         return self.compiled(vae.ConditionalVAE((8, 8, 1), 3, latent_dim=2, width=2, hidden=4))
+
+    @functools.cached_property
+    def ssvae(self):
+        small = {"latent_dim": 2, "width": 2, "hidden": 4}
+        return self.compiled(semi_supervised.SemiSupervisedVAE((8, 8, 1), 3, **small))
 
     @functools.cached_property
     def dae(self):

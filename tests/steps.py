@@ -17,6 +17,7 @@ CLOSED = ("aigc_keras.guards", "aigc_keras.replicas")
 MODELS = {
     "GAN": ak.gan.GAN,
     "VAE": ak.vae.VAE,
+    "SemiSupervisedVAE": ak.semi_supervised.SemiSupervisedVAE,
     "diffusion": ak.diffusion.DiffusionModel,
     "GPT": ak.text.GPT,
     "Seq2Seq": ak.seq2seq.Seq2Seq,
@@ -77,4 +78,4 @@ if __name__ == "__main__":
     for name, cls in MODELS.items():
         for kind, found in zip(("base", "own"), opened(cls), strict=True):
             counts = f"{len(found):2} functions, {n_lines(found):3} lines"
-            print(f"{name:10} {kind:4} {counts}: {', '.join(found)}")
+            print(f"{name:17} {kind:4} {counts}: {', '.join(found)}")

@@ -22,7 +22,9 @@ import tensorflow as tf
 from contract_cases import (
     BATCH,
     CASES,
+    FEW_LABELS,
     FOLDER,
+    LABELS,
     SMALL,
     TOKENS,
     N,
@@ -62,9 +64,11 @@ def test_what_is_left_out_is_a_check():
 
 
 def weigh(name, rows, run):
-    """(how many images or tokens of a batch its losses are means of, how many characters)."""
+    """(of how many images or tokens of a batch its losses are means, of how many others are)."""
     if not CASES[name].data:
         return 1, 1
+    if name == "SemiSupervisedVAE":
+        return len(range(N)[rows]), np.sum(FEW_LABELS[rows] >= 0)
     if CASES[name].data[-1] is TOKENS:
         targets = TOKENS[rows, 1:]
         return np.sum(targets != text.PADDING), np.sum(targets > text.END)
@@ -76,7 +80,8 @@ def weigh(name, rows, run):
 def mean_of_batches(name, logs, parts, run):
     """What several batches, with these logs, should have as their epoch's."""
     result = {}
-    counts, characters = zip(*(weigh(name, rows, run) for rows in parts), strict=True)
+    counts, others = zip(*(weigh(name, rows, run) for rows in parts), strict=True)
+    of_others = ("bits_per_character", "classification_loss", "accuracy")  # of characters, labels
     for key in logs[0]:
         values = np.array([log[key] for log in logs], "float64")
         if key == "tokens":
@@ -84,7 +89,7 @@ def mean_of_batches(name, logs, parts, run):
         elif key == "perplexity":
             result[key] = np.exp(np.average(np.log(values), weights=counts))
         else:
-            weights = characters if key == "bits_per_character" else counts
+            weights = others if key in of_others else counts
             result[key] = np.average(values, weights=weights)
     return result
 
@@ -446,8 +451,11 @@ def eager_functions():
 def test_functions_run_eagerly(name, eager_functions):
     """For a debugger, TensorFlow can do without graphs: the results are the same."""
     data, results = CASES[name].data, []
+    if name == "SemiSupervisedVAE":  # to train it takes unknown labels, too
+        data = (SMALL, LABELS)
     methods = {
         "reconstruct": (data, {}),
+        "classify": (data[:1], {}),
         "log_likelihood": (data, {"n_samples": 2}),
         "variational_bound": (data, {"n_steps": 2}),
         "text_losses": ((["abcd", "a"],), {}),

@@ -6,6 +6,7 @@ from steps import MODELS, n_lines, opened
 LIMITS = {
     "GAN": (9, 90),
     "VAE": (8, 90),
+    "SemiSupervisedVAE": (11, 90),
     "diffusion": (12, 110),
     "GPT": (6, 60),
     "Seq2Seq": (9, 90),

@@ -505,6 +505,21 @@ REST = [
         split=("train[5:5]",),
         image_size=(0,),
     ),
+    row(
+        "datasets.partly_labelled",
+        {
+            "unlabelled": Of(lambda m: dataset(IMAGES)),
+            "images": IMAGES,
+            "labels": np.array([0, 1, 2, 0]),
+        },
+        unlabelled=(
+            *(None, "digits", IMAGES),
+            *(Of(lambda m, x=x: dataset(*x)) for x in ([IMAGES[:, :4]], [IMAGES, IMAGES])),
+        ),
+        labels=([0, 1], [0, 1, 2, -1], [0.5] * 4),
+        n=COUNT,
+        seed=(None, 1.5, 2**70),
+    ),
     row("datasets.text", {"name": "kjv"}, name=NAME, split=(5, "train[0:0]")),
     row("datasets.describe", name=NAME),
     row("datasets.class_names", name=NAME),

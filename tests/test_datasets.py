@@ -433,6 +433,22 @@ def test_few_refuse_more_than_the_smallest_class_has():
         datasets.few("faces", per_class=10)
 
 
+def test_every_batch_has_some_of_the_few_labels():
+    known, labels = datasets.few("digits", 2, image_size=8)
+    others = datasets.load("digits", "train[:50]", batch_size=20, image_size=8)
+    batches = datasets.partly_labelled(others, known, labels, n=8)
+    assert batches.cardinality() == 3
+    truth = {row.tobytes(): label for row, label in zip(known, labels, strict=True)}
+    seen, first = [], []
+    for images, found in batches.as_numpy_iterator():
+        assert [truth[row.tobytes()] for row in images[:8]] == found[:8].tolist()
+        assert (found[8:] == -1).all()
+        seen.extend(row.tobytes() for row in images[8:])
+        first.extend(row.tobytes() for row in images[:8])
+    assert len(first) == 24 and len(set(first[:20])) == 20  # each once, before one comes again
+    assert sorted(seen) == sorted(row.tobytes() for row in everything(others)[0])
+
+
 # --- bad arguments ----------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `describe`, `names`.
+"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text` and others.
 
 Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
 an installed package or is generated, but for Fashion-MNIST and the poems, which have several
@@ -18,7 +18,7 @@ from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photog
 from aigc_keras.datasets.preparation import expanded
 from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
 from aigc_keras.datasets.texts import text_file
-from aigc_keras.guards import check_choice, check_number, extra
+from aigc_keras.guards import check_choice, check_labels, check_number, extra
 from aigc_keras.model import steady
 
 # --- the public functions ---------------------------------------------------------------------
@@ -95,6 +95,36 @@ def few(name, per_class=10, seed=0, split="train", image_size=None):
     rows = [order[classes[order] == each][:per_class] for each in np.unique(classes)]
     rows = np.stack(rows, axis=1).reshape(-1)
     return _floats(images[rows]), classes[rows]
+
+
+def partly_labelled(unlabelled, images, labels, n=32, seed=0):
+    """Batches (images, labels) for a `SemiSupervisedVAE`: those of `unlabelled` with label -1, each
+    behind `n` of the few images that have a label.
+
+    unlabelled: a `tf.data.Dataset` of images alone, such as `load(...)`: once through it is an
+    epoch, while the others come again and again, in a new order. images, labels: such as
+    `few(...)`, float32 in [-1, 1] and integers. seed: as in `load`.
+
+    Raises ValueError for bad arguments.
+    """
+    check_number("n", n, 1, integer=True)
+    check_number("seed", seed, -(2**63), below=2**63, integer=True)
+    spec = getattr(unlabelled, "element_spec", None)
+    images = np.asarray(images)
+    if not isinstance(spec, tf.TensorSpec) or spec.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"unlabelled: got {spec or unlabelled!r}, accepted is a tf.data.Dataset of batches of "
+            f"images alone, of shape (B, {', '.join(map(str, images.shape[1:]))})"
+        )
+    labels = check_labels(labels, len(images), np.iinfo("int32").max)
+    few = tf.data.Dataset.from_tensor_slices((images.astype("float32"), labels))
+    few = few.shuffle(len(images), seed=seed).repeat().batch(n)
+
+    def together(known, others):
+        unknown = tf.fill([tf.shape(others)[0]], -1)
+        return tf.concat([known[0], others], 0), tf.concat([known[1], unknown], 0)
+
+    return steady(tf.data.Dataset.zip(few, unlabelled).map(together).prefetch(2))
 
 
 def text(name, split="train"):

@@ -322,7 +322,6 @@ VAE = [
     row(
         "semi_supervised.conv_classifier",
         {"image_shape": (8, 8, 1), "num_classes": 3},
-        image_shape=SHAPES,
         num_classes=COUNT,
         width=COUNT,
         hidden=COUNT,

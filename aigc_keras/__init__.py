@@ -35,6 +35,7 @@ if keras.backend.backend() != "tensorflow":
 
 from aigc_keras import (  # noqa: E402
     attention,
+    augmentation,
     callbacks,
     checkpoints,
     datasets,

@@ -1,0 +1,134 @@
+"""Chapter 07: augmentation against loops and closed forms, its probability, and what leaks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from aigc_keras.augmentation import KINDS, augment
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.uniform(-1, 1, (40, 8, 12, 3)).astype("float32")
+
+
+def uniform(*shape):
+    return RNG.uniform(size=shape).astype("float32")
+
+
+def changed(kind, images, numbers):
+    """By one kind, whose three numbers for each picture are (B, 3)."""
+    numbers = np.concatenate([np.zeros((len(numbers), 1)), numbers], axis=1)
+    return ops.convert_to_numpy(augment(images, 1.0, (kind,), numbers[:, None].astype("float32")))
+
+
+# --- kinds ---
+
+
+def test_color_is_three_changes_after_each_other():
+    numbers = uniform(40, 3)
+    expected = []
+    for image, (brightness, saturation, contrast) in zip(PICTURES, numbers, strict=True):
+        bright = image + brightness - 0.5
+        grey = bright.mean(axis=-1, keepdims=True)
+        colored = grey + 2 * saturation * (bright - grey)
+        expected.append(colored.mean() + (0.5 + contrast) * (colored - colored.mean()))
+    found = changed("color", PICTURES, numbers)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Of the three, brightness alone moves the mean.
+    moved = found.mean(axis=(1, 2, 3)) - PICTURES.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(moved, numbers[:, 0] - 0.5, atol=1e-5)
+
+
+def test_translation_moves_and_fills_with_grey():
+    """Each of 3 distances down (8 px: up to 1) and 5 to the right (12 px: up to 2 by rounding)."""
+    numbers = uniform(40, 3)
+    seen = set()
+    found = changed("translation", PICTURES, numbers)
+    for image, moved, (vertical, horizontal, _) in zip(PICTURES, found, numbers, strict=True):
+        up, left = int(vertical * 3) - 1, int(horizontal * 5) - 2
+        seen.add((up, left))
+        expected = np.zeros_like(image)
+        for i in range(8):
+            for j in range(12):
+                if 0 <= i + up < 8 and 0 <= j + left < 12:
+                    expected[i, j] = image[i + up, j + left]
+        np.testing.assert_array_equal(moved, expected)
+    assert len(seen) > 10
+
+
+def test_area_of_cutout():
+    """Of 4 rows 2 are hidden and of 5 columns 3, around each of 5 centres; fewer at the ends."""
+    centres = np.stack(np.meshgrid(range(5), range(5), [0]), axis=-1).reshape(-1, 3)
+    found = changed("cutout", np.ones((25, 4, 5, 1)), (centres + 0.5) / 5)
+    expected = np.ones((25, 4, 5, 1))
+    for image, (row, column, _) in zip(expected, centres, strict=True):
+        image[max(row - 1, 0) : row + 1, max(column - 1, 0) : column + 2] = 0
+    np.testing.assert_array_equal(found, expected)
+    area = (1 + 2 + 2 + 2 + 1) / 5 / 4 * (2 + 3 + 3 + 3 + 2) / 5 / 5
+    np.testing.assert_allclose((found == 0).mean(), area, rtol=1e-6)
+
+
+def test_rotation_is_by_quarter_turns():
+    square = PICTURES[:4, :, :8]
+    numbers = np.array([[0.1, 0, 0], [0.3, 0, 0], [0.6, 0, 0], [0.9, 0, 0]])
+    found = changed("rotation", square, numbers)
+    for image, turned, n in zip(square, found, range(4), strict=True):
+        np.testing.assert_array_equal(turned, np.rot90(image, n))
+
+
+# --- probability ---
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_share_of_p_is_changed_and_the_others_not_by_a_bit(kind):
+    images = np.repeat(PICTURES[:1, :, :8], 4000, axis=0)
+    numbers = uniform(4000, 1, 4)
+    for p in (0.0, 0.3, 1.0):
+        found = ops.convert_to_numpy(augment(images, p, (kind,), numbers))
+        differs = (found != images).any(axis=(1, 2, 3))
+        assert not differs[numbers[:, 0, 0] >= p].any()
+        # By chance a chosen picture may stay as it is: not turned, or moved by nothing.
+        unmoved = {"translation": 1 / 9, "rotation": 1 / 4}.get(kind, 0)
+        assert abs(differs.mean() - p * (1 - unmoved)) < 0.03
+
+
+def test_each_kind_chooses_for_itself():
+    images = np.repeat(PICTURES[:1], 4000, axis=0)
+    kinds = ("color", "cutout")
+    found = ops.convert_to_numpy(augment(images, 0.5, kinds, uniform(4000, 2, 4)))
+    cut = (found == 0).any(axis=(1, 2, 3))
+    kept = (found == images).any(axis=(1, 2, 3)) & ~(found == images).all(axis=(1, 2, 3))
+    untouched = (found == images).all(axis=(1, 2, 3))
+    for share in (cut & ~kept, cut & kept, untouched, ~cut & ~untouched):
+        assert abs(share.mean() - 0.25) < 0.03
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    images, kinds = PICTURES[:6, :, :8], tuple(KINDS)
+    numbers, weights = uniform(6, 4, 4), RNG.normal(size=(6, 8, 8, 3)).astype("float32")
+
+    def total(x):
+        return ops.sum(weights * augment(x, 0.8, kinds, numbers))
+
+    with tf.GradientTape() as tape:
+        x = tf.constant(images)
+        tape.watch(x)
+        value = total(x)
+    gradient = tape.gradient(value, x).numpy()
+    for direction in RNG.normal(size=(5, *images.shape)).astype("float32"):
+        # It is linear apart from a constant: the step may be large.
+        difference = (total(images + direction) - total(images - direction)) / 2
+        np.testing.assert_allclose(np.sum(gradient * direction), difference, rtol=1e-3)
+
+
+def test_pictures_may_have_any_number_and_half_the_bits():
+    function = tf.function(
+        lambda x, numbers: augment(x, 0.8, tuple(KINDS), numbers),
+        input_signature=[tf.TensorSpec((None, 8, 8, 3), "float16"), tf.TensorSpec((None, 4, 4))],
+        jit_compile=True,
+    )
+    images, numbers = PICTURES[:6, :, :8].astype("float16"), uniform(6, 4, 4)
+    found = function(images, numbers)
+    assert found.dtype == "float32"
+    expected = augment(images.astype("float32"), 0.8, tuple(KINDS), numbers)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -87,6 +87,13 @@ def wasserstein_gan(**kwargs):
     )
 
 
+def adaptive_gan(**kwargs):
+    """Augmented from the first step."""
+    model = gan.DCGAN((28, 28, 1), 4, 8, 8, augment="adaptive", **kwargs)
+    model.augment_probability.assign(0.5)
+    return model
+
+
 def latent_diffusion(**kwargs):
     autoencoder = diffusion.latent_autoencoder((8, 8, 1), channels=3, width=4)
     noisy, times = keras.Input((2, 2, 3)), keras.Input(())
@@ -122,7 +129,7 @@ CASES = {
         dtype=False,
     ),
     "DCGAN": Case(
-        build=lambda **kwargs: gan.DCGAN((28, 28, 1), 4, 8, 8, **kwargs),
+        build=adaptive_gan,
         data=(DIGITS,),
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: pictures(n, 4),

@@ -254,6 +254,8 @@ GAN = [
         gradient_penalty=("x", True, nan, inf, -1),
         discriminator_steps=(0, 2.5, "x"),
         ema_momentum=RATE,
+        augment=("adapt", True, nan, -1, 0, 1.5, ["adaptive"], 0.5, "adaptive"),  # of points
+        augment_kinds=(None, "color", (), ("colour",), ("color", "color"), (1,), ([],), 5),
         seed=SEED,
     ),
     row(
@@ -263,6 +265,16 @@ GAN = [
         latent_dim=COUNT,
         generator_width=SIZE,
         discriminator_width=COUNT,
+    ),
+    row(
+        "gan.DCGAN",
+        {"image_shape": SHAPE, "objective": "wasserstein"},
+        augment=("adaptive",),  # its scores have no zero
+    ),
+    row(
+        "gan.MLPGAN",
+        {"image_shape": (8, 4, 1), "augment": 0.5},
+        augment_kinds=(("rotation",),),
     ),
     row(
         "gan.MLPGAN",

@@ -1,10 +1,12 @@
 """Chapter 07: augmentation against loops and closed forms, its probability, and what leaks."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
 
+from aigc_keras import gan
 from aigc_keras.augmentation import KINDS, augment
 
 RNG = np.random.default_rng(0)
@@ -132,3 +134,127 @@ def test_pictures_may_have_any_number_and_half_the_bits():
     assert found.dtype == "float32"
     expected = augment(images.astype("float32"), 0.8, tuple(KINDS), numbers)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+# --- the model ---
+
+
+def corners(n, size=8):
+    """Pictures that are bright in the upper left corner."""
+    images = np.full((n, size, size, 1), -1.0, "float32")
+    images[:, : size // 2, : size // 2, 0] = RNG.uniform(0, 1, (n, 1, 1))
+    return images
+
+
+def small_gan(cls=gan.MLPGAN, **kwargs):
+    kwargs = {"generator_widths": (32,), "discriminator_widths": (32,), "dropout": 0.0, **kwargs}
+    model = cls((8, 8, 1), latent_dim=8, ema_momentum=0.9, **kwargs)
+    model.compile(*(keras.optimizers.Adam(2e-3, beta_1=0.5) for _ in range(2)))
+    return model
+
+
+def spied(model):
+    """A list of all that the discriminator of the model sees from now on."""
+    seen, discriminator = [], model.discriminator
+
+    class Spy(keras.Model):
+        def call(self, x, training=False):
+            seen.append(ops.convert_to_numpy(x))
+            return discriminator(x, training=training)
+
+    model.discriminator = Spy()
+    model.compile(run_eagerly=True)
+    return seen
+
+
+class Black(gan.MLPGAN):
+    def augmented(self, images):
+        return 0.0 * images - 1.0
+
+
+@pytest.mark.parametrize("gradient_penalty", [0, 1])
+def test_all_that_the_discriminator_sees_in_training_is_augmented(gradient_penalty):
+    model = small_gan(Black, gradient_penalty=gradient_penalty, discriminator_steps=2)
+    seen = spied(model)
+    before = model.generate(3, seed=0)
+    model.train_on_batch(corners(8))
+    assert len(seen) == 2 * (2 + gradient_penalty) and all((x == -1).all() for x in seen)
+    del seen[:]
+    images = corners(8)
+    model.test_on_batch(images)
+    assert len(seen) == 2 and (seen[0] == images).all() and (seen[1] != -1).any()
+    assert (before != -1).any()
+
+
+def test_without_it_nothing_is_drawn_and_nothing_added():
+    model = small_gan()
+    images, state = corners(8), np.array(model.seed_generator.state)
+    assert model.augmented(images) is images
+    np.testing.assert_array_equal(model.seed_generator.state, state)
+    assert len(small_gan(augment="adaptive").variables) == len(model.variables) + 1
+    assert len(small_gan(augment=0.5).variables) == len(model.variables)
+    assert "augment_probability" not in model.train_on_batch(images, return_dict=True)
+
+
+def test_real_and_drawn_pictures_are_changed_by_different_numbers():
+    model = small_gan(augment=1.0, augment_kinds=("color",))
+    first, second = (ops.convert_to_numpy(model.augmented(corners(1)[[0] * 8])) for _ in "ab")
+    assert len(np.unique(np.concatenate([first, second]), axis=0)) == 16
+
+
+def test_probability_follows_the_signs_of_real_logits():
+    model = small_gan(augment="adaptive")
+    step, p = 10 / gan.AUGMENT_IMAGES, model.augment_probability
+    assert float(p) == 0 and p.dtype == "float32" and not p.trainable
+    for n_positive, direction in ((10, 1), (9, 1), (7, -1), (0, -1)):  # mean sign 0.8, 0.4
+        p.assign(0.5)
+        model.adapt_augmentation(np.array([[2.0]] * n_positive + [[-1.0]] * (10 - n_positive)))
+        np.testing.assert_allclose(p, 0.5 + direction * step, rtol=1e-6)
+    for start, logit in ((1 - step / 2, 1.0), (step / 2, -1.0)):
+        p.assign(start)
+        model.adapt_augmentation(np.full((10, 1), logit))
+        assert float(p) == round(start)
+
+
+class Sure(gan.MLPGAN):
+    """Its discriminator is, of what is real, whatever it sees."""
+
+    def adapt_augmentation(self, real_logits):
+        super().adapt_augmentation(ops.ones_like(real_logits))
+
+
+def test_an_epoch_prints_the_mean_probability_and_a_file_keeps_the_last(tmp_path):
+    model = small_gan(Sure, augment="adaptive")
+    history = model.fit(corners(10), batch_size=4, epochs=2, verbose=0).history
+    steps = np.array([[4, 8, 10], [14, 18, 20]]) / gan.AUGMENT_IMAGES
+    expected = np.average(steps, axis=1, weights=[4, 4, 2])
+    np.testing.assert_allclose(history["augment_probability"], expected, rtol=1e-5)
+    model.save_weights(tmp_path / "sure.weights.h5")
+    other = small_gan(augment="adaptive")
+    other.load_weights(tmp_path / "sure.weights.h5")
+    assert float(other.augment_probability) == float(model.augment_probability) > 0
+    found = other.evaluate(corners(4), verbose=0, return_dict=True)["augment_probability"]
+    np.testing.assert_allclose(found, steps[1, 2], rtol=1e-5)
+
+
+# --- leaking ---
+
+
+def test_quarter_turns_leak_when_all_pictures_are_turned():
+    """Of pictures turned with probability p, 1 - p + p / 4 stand upright, p / 4 each other way.
+
+    At p = 1 nobody can tell how the real ones stand (Karras et al. 2020, section 2.2).
+    """
+    upright = {}
+    for p in (0.5, 1.0):
+        keras.utils.set_random_seed(0)
+        model = small_gan(augment=p, augment_kinds=("rotation",))
+        images = corners(640)
+        model.fit(images, batch_size=64, epochs=15, verbose=0)
+        stands = ops.convert_to_numpy(model.augmented(np.concatenate([images] * 4)))
+        upright_real = (stands[:, 1, 1, 0] > -0.9).mean()
+        assert abs(upright_real - (1 - p + p / 4)) < 0.05
+        drawn = model.generate(400, seed=0)
+        halves = drawn.reshape(-1, 2, 4, 2, 4).mean(axis=(2, 4)).reshape(-1, 4)
+        upright[p] = (halves.argmax(axis=1) == 0).mean()
+    assert upright[0.5] > 0.9 and upright[1.0] < 0.6

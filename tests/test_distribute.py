@@ -43,7 +43,8 @@ def make(kind):
         x = ak.replicas.Dropout(0.3)(x)
         discriminator = keras.Model(images, layers.Dense(1)(x))
         steps = {"discriminator_steps": 2, "gradient_penalty": 1.0}
-        model = ak.gan.GAN(generator, discriminator, 4, seed=1, **steps)
+        model = ak.gan.GAN(generator, discriminator, 4, seed=1, augment="adaptive", **steps)
+        model.augment_probability.assign(0.5)
         model.compile(sgd(0.01), sgd(0.01, clipnorm=0.1))
     elif kind == "vae":
         model = ak.vae.VAE((8, 8, 1), latent_dim=3, width=4, hidden=8, free_bits=0.1, seed=1)

@@ -27,6 +27,10 @@ def dcgan(**kwargs):
     return ak.gan.DCGAN((28, 28, 1), **kwargs)
 
 
+def augmented_dcgan(**kwargs):
+    return dcgan(augment="adaptive", **kwargs)
+
+
 def mlpgan(**kwargs):
     return ak.gan.MLPGAN((28, 28, 1), **kwargs)
 
@@ -133,6 +137,7 @@ TOKENS = {"batch_size": 32, "unit": "tokens", "units_a_step": 32 * CONTEXT_LENGT
 
 CASES = (
     Case("DCGAN 28 px", dcgan, clothes, torch="DCGAN"),
+    Case("DCGAN 28 px, augmented (PyTorch's is not)", augmented_dcgan, clothes, torch="DCGAN"),
     Case("MLPGAN 28 px", mlpgan, clothes, torch="MLPGAN"),
     Case("MLPGAN ring", ring_gan, ring, 256, torch="RingGAN"),
     Case("VAE 28 px", vae, clothes, torch="VAE"),

@@ -179,6 +179,8 @@ ak.show(ak.gan.GAN.train_step)
 #   part until [section 7](#7.-Wasserstein:-another-distance,-at-a-price).
 # - `sample_latents` draws the noise $z \sim \mathcal N(0, I)$, one row for each image. `join` is what a
 #   network takes: the noise or the images, and the labels beside them if there are any.
+# - `augmented` gives the images back as they are: it matters where they are few, and `adapt_augmentation`
+#   with it ([chapter 07](07_little_data.ipynb)).
 # - The tape records **one** pass of the generator and one of the discriminator over real and fake
 #   images. Both losses come from these logits, so nothing is computed twice. `persistent` lets two
 #   gradients be taken from it.

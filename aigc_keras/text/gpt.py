@@ -82,9 +82,7 @@ class GPT(LanguageModel):
         for block, cache in zip(self.blocks, caches or [None] * self.num_layers, strict=True):
             x, cache = block(x, cache=cache, start=start, training=training)
             new.append(cache)
-        x = self.norm(x)
-        weights = ops.transpose(ops.cast(self.embedding.embeddings, x.dtype))
-        return ops.cast(ops.matmul(x, weights), "float32"), new
+        return self.logits(self.norm(x)), new
 
     def begin(self, window):
         # Also what lies after `position` is read, and written over before anything looks at it.

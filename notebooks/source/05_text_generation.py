@@ -475,7 +475,7 @@ ak.show(ak.text.TransformerBlock.call)
 #
 # A **GPT** (Radford et al. 2018) is a stack of these blocks between the embedding and, as in our LSTM, the
 # same embedding turned round. The one that section 5 trains, as a table; a block gives its vectors, and the
-# keys and values of its heads:
+# keys and values of its heads. (`logits` multiplies by the embedding turned round.)
 
 # %% tags=["nbval-ignore-output"]
 gpt = ak.text.GPT(bpe[1024], context, width=pick(32, 128), num_layers=pick(1, 4))

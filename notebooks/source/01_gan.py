@@ -846,8 +846,8 @@ ak.plots.strip(
 
 # %% [markdown]
 # **Colour.** `DCGAN` also takes 32 and 64 pixels and three channels. Below are the 64-pixel emoji with
-# their captions: these are *real* ones, the data. Learning them takes hours on a processor, and the course
-# has no trained GAN for them to show.
+# their captions: these are *real* ones, the data. Learning all of them takes hours on a processor;
+# [chapter 07](07_little_data.ipynb#3.-Faces-in-colour) has a GAN for those that are faces.
 
 # %% tags=["nbval-ignore-output"]
 emoji, _ = ak.datasets.arrays("emoji", "train")

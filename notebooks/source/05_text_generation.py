@@ -15,7 +15,7 @@
 # (绝句, from the package chinese-poetry, MIT). **You need:** chapter 01's idea of a model with its own `train_step`. No
 # GPU, and once the course is set up, no network.
 #
-# [← 04 Diffusion](04_diffusion.ipynb)
+# [← 04 Diffusion](04_diffusion.ipynb) · [07 Little data →](07_little_data.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import io
@@ -1216,7 +1216,7 @@ print("gradient of a drawn token:", tape.gradient(drawn_token, noise))
 #   [arXiv:2001.08361](https://arxiv.org/abs/2001.08361); Hoffmann et al. 2022, *Training compute-optimal
 #   large language models*, [arXiv:2203.15556](https://arxiv.org/abs/2203.15556)
 #
-# [← 04 Diffusion](04_diffusion.ipynb)
+# [← 04 Diffusion](04_diffusion.ipynb) · [07 Little data →](07_little_data.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

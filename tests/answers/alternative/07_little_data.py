@@ -3,8 +3,6 @@
 
 # ruff: noqa: F821 (names of the notebook)
 
-import random
-
 import numpy as np
 import tensorflow as tf
 
@@ -72,6 +70,8 @@ def split_by_character(characters, seed):
     Returns:
         (train_rows, test_rows): together 0 to n - 1, test as near to a tenth as k allows.
     """
+    import random
+
     names = sorted(set(characters))
     random.Random(seed).shuffle(names)
     wanted, count = len(characters) / 10, characters.count(names[0])

@@ -76,7 +76,7 @@ def split_by_character(characters, seed):
     random.Random(seed).shuffle(names)
     wanted, count = len(characters) / 10, characters.count(names[0])
     testing = {names[0]}
-    for name in names[1:-1]:
+    for name in names[1:]:
         more = characters.count(name)
         if abs(count + more - wanted) >= abs(count - wanted):
             break

@@ -54,8 +54,8 @@ def shifted(images, rows, columns, fill):
 # %% solution="diagnosis"
 diagnosis = dict.fromkeys("ABCD", "")
 diagnosis["D"] = "learns by heart"  # unseen boots are fakes to it
-diagnosis["C"] = "leaks"  # upside down at p = 1
-diagnosis["A"] = "real pictures only"  # turned at p < 1, by its own free will
+diagnosis["C"] = "leaks"  # upside down to the end, at p = 1
+diagnosis["A"] = "reversed rule"  # more and more of it, for a discriminator that only guesses
 diagnosis["B"] = "healthy"
 
 

@@ -49,7 +49,7 @@ def shifted(images, rows, columns, fill):
 
 
 # %% solution="diagnosis" points=3
-# "Turned boots are a leak", whatever p is.
+# "p = 1 leaks", although the boots of run A stand upright and nobody asked for so large a p.
 diagnosis = {"A": "leaks", "B": "healthy", "C": "leaks", "D": "learns by heart"}
 
 

@@ -6,7 +6,8 @@ them alike; a ratio is the median of the ratios within the rounds. Prints tables
 
 With `--curves` it measures instead what a step costs as batch, resolution, parameters and context
 grow. With `--race SECONDS` it runs the races of `races.py`: how good do the models get in the same
-training time? Each has its own part of `data/benchmarks.json`.
+training time? Each has its own part of `data/benchmarks.json`. With `--little-data SECONDS` it
+measures what few pictures are worth (`little_data.py`), in a file of its own.
 
 The rows of PyTorch need torch, and one of them transformers, which the course does not install: set
 the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
@@ -37,6 +38,7 @@ import curves
 import flops
 import keras
 import keras_models
+import little_data
 import numpy as np
 import profiling
 import tensorflow as tf
@@ -667,6 +669,12 @@ def main():
         help="instead, train models of several kinds for so long each and compare them (180)",
     )
     parser.add_argument(
+        "--little-data",
+        type=float,
+        metavar="SECONDS",
+        help="instead, train models on few and on many pictures for so long each (30)",
+    )
+    parser.add_argument(
         "races", nargs="*", metavar="RACE", help=f"only these of the races: {', '.join(RACES)}"
     )
     arguments = parser.parse_args()
@@ -676,6 +684,8 @@ def main():
         parser.error(f"RACE: got {', '.join(arguments.races)}, accepted with --race SECONDS.")
     if arguments.curves and (arguments.race or arguments.only):
         parser.error("--curves: got --race or --only, too, accepted is --quick beside it.")
+    if arguments.little_data and (arguments.curves or arguments.race or arguments.only):
+        parser.error("--little-data: got another measurement, too, accepted is --quick beside it.")
     if not any(arguments.only.lower() in case.name.lower() for case in CASES):
         names = ", ".join(case.name for case in CASES)
         parser.error(f"--only: got {arguments.only!r}, accepted is a part of one of {names}.")
@@ -685,7 +695,12 @@ def main():
     keras.utils.set_random_seed(SEED)
     trial = arguments.quick or arguments.only
     report = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
-    if arguments.curves:
+    if arguments.little_data:
+        try:
+            little_data.measure(arguments.little_data, machine(), trial=arguments.quick)
+        except ValueError as error:
+            parser.error(str(error))
+    elif arguments.curves:
         report["curves"] = {"machine": machine(), **curves.measure(arguments.quick)}
         if not trial:
             curves.plot(report["curves"]["panels"])

@@ -1141,7 +1141,7 @@ print(f"real pictures: recall {recall:.2f}")
 # **Exercise.** Balanced consistency (Zhao et al. 2021): a penalty for a discriminator whose logit changes when
 # the picture is augmented. Write a subclass of `ak.gan.DCGAN` that adds it. Is the gap of section 2 smaller?
 #
-# **Problem set.** Four graded tasks on this chapter: [problem set 07](exercises/mine/problems_07_little_data.ipynb).
+# **Problem set.** Five graded tasks on this chapter: [problem set 07](exercises/mine/problems_07_little_data.ipynb).
 # The link opens your own copy, which `make lab` made; `make check EX=07` tells you how far you are.
 #
 # **Papers**

@@ -458,7 +458,7 @@ upright = {name: upright_share(images) for name, images in leaks.items()}
 for name, share in upright.items():
     print(f"{name}: {share:.0%} upright")
 if ak.profile.name() != "fast":
-    leaked = (upright["p = 1.0, seed 0"] + upright["p = 1.0, seed 1"]) / 2
+    leaked = min(upright["p = 1.0, seed 0"], upright["p = 1.0, seed 1"])
     assert upright["p = 0.5, seed 0"] > leaked + 0.15
 ak.plots.strip([images[:25] for images in leaks.values()], list(leaks), columns=5, inches=2.8)
 
@@ -828,13 +828,15 @@ for way, accuracies in ways.items():
     if way != "classifier":
         better = np.array(accuracies)[: len(alone)] - alone
         print(f"{way:20s} {100 * better.mean():+.1f} ± {100 * better.std():.1f} points")
-assert ak.profile.name() == "fast" or np.mean(ways["semi-supervised VAE"]) > alone.mean()
+if ak.profile.name() != "fast":
+    assert all(np.mean(accuracies) < alone.mean() + 0.02 for accuracies in ways.values())
 
 # %% [markdown]
-# - Ahead is the model that lets pictures without labels teach the *classifier itself*. It also takes by far the
-#   longest.
-# - Latents that were made for something else do less: they say how to draw a picture again, not what it is. But
-#   label spreading on them costs next to nothing, if somebody has the VAE already. Try the simple way first.
+# - **The simple way wins, or nobody does.** The classifier that knows a hundred pictures and nothing else is not
+#   beaten by anything that has seen thousands more, and it is trained in seconds. The semi-supervised VAE comes
+#   nearest and takes by far the longest. (In its paper, on digits and with much more training, it is far ahead.)
+# - Latents that were made for something else do less: they say how to draw a picture again, not what it is. Label
+#   spreading makes more of them than the hundred labels alone can.
 # - Ordinary augmentation is no gift: shifted and mirrored pictures are harder to learn, and in so few steps that
 #   need not pay.
 # - Mind the whiskers: which hundred pictures got a label matters as much as many a method.
@@ -902,8 +904,8 @@ fig
 #   adds its own mistakes.
 # - With all pictures, generated ones only take the place of real ones.
 #
-# A generator *can* help honestly where it knows something that the labels do not say: many pictures without
-# labels, as in section 4, or another set from which it comes.
+# A generator *can* help honestly only where it knows something that the labels do not say: from many pictures
+# without labels (which is what section 4 tried), or from another set that its makers had.
 
 # %%
 alone, cheating, honest = (

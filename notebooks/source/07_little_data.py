@@ -100,7 +100,7 @@ n_samples = pick(200, 2000)
 seen = {}
 for name, images in (("100", hundred), ("60,000", train_images))[:first]:
     model = new_gan()
-    train(model, images, seconds=pick(0.2, 7))
+    train(model, images, seconds=pick(0.2, 5))
     seen[name] = model.generate(n_samples, seed=0)
     print(f"{name} pictures: Fréchet distance {distance(seen[name]):.1f}")
 ak.plots.strip(
@@ -351,7 +351,7 @@ ak.show(ak.gan.GAN.adapt_augmentation)
 watched = {}
 for name, more in (("plain", {}), ("p = 0.5", {"augment": 0.5}))[:first]:
     model, judgement = new_gan(**more), Judgement(hundred, test_images[:100])
-    train(model, hundred, seconds=pick(0.3, 18), callbacks=[judgement])
+    train(model, hundred, seconds=pick(0.3, 14), callbacks=[judgement])
     watched[name] = np.array(judgement.logits)
     print(f"{name}: Fréchet distance {distance(model.generate(n_samples, seed=0)):.1f}")
 
@@ -452,7 +452,7 @@ def upright_share(images):
 leaks = {"real": test_images[:n_samples]}
 for p, seed in ((0.5, 0), (1.0, 0), (1.0, 1))[:first]:
     model = new_gan(seed, augment=p, augment_kinds=("rotation",))
-    train(model, train_images, seconds=pick(0.2, 10))
+    train(model, train_images, seconds=pick(0.2, 9))
     leaks[f"p = {p}, seed {seed}"] = model.generate(n_samples, seed=0)
 upright = {name: upright_share(images) for name, images in leaks.items()}
 for name, share in upright.items():
@@ -507,7 +507,7 @@ def colour_features(images):
     return np.concatenate([ops.mean(eye(x)["block4_conv3"], (1, 2)).numpy() for x in parts])
 
 
-n_faces = pick(40, 500)
+n_faces = pick(40, 250)
 unseen_features = colour_features(unseen_faces)
 train_features = colour_features(faces[:n_faces])
 
@@ -518,19 +518,21 @@ def kernel(images_or_features):
     return ak.metrics.kernel_distance(unseen_features, found)
 
 
-film = ak.callbacks.SampleGrid(n=6, every=stage, unit="step", display=False)
+film = ak.callbacks.SampleGrid(n=3, every=stage, unit="step", display=False)
 wide = {"image_shape": (64, 64, 3), "generator_width": 128, "discriminator_width": 32}
 face_gans = {}
 for name, more in (("plain", {}), ("adaptive", {"augment": "adaptive"})):
     model = new_gan(**wide, **more)
     callbacks = [film] if more else []
-    history = train(model, faces, seconds=pick(0.3, 17), callbacks=callbacks)
+    history = train(model, faces, seconds=pick(0.3, 13), callbacks=callbacks)
     face_gans[name] = model.generate(n_faces, seed=0)
 kid = {"training faces": kernel(train_features)}
 kid |= {name: kernel(images) for name, images in face_gans.items()}
 for name, (value, error) in kid.items():
     print(f"{name}: kernel distance to unseen faces {value:.0f} ± {error:.0f}")
-ak.plots.strip([images[:25] for images in face_gans.values()], list(face_gans), columns=5, inches=5)
+ak.plots.strip(
+    [images[:25] for images in face_gans.values()], list(face_gans), columns=5, inches=3.4
+)
 
 # %% [markdown]
 # What the adaptive rule did meanwhile: the strength $p$, over the steps. It starts at zero and climbs, for with
@@ -545,13 +547,13 @@ ak.plots.curves({"p": p_over_time}, xlabel=f"{stage} steps", ylabel="strength p"
 # Its first seconds as a film:
 
 # %% tags=["nbval-ignore-output"]
-moments = np.linspace(0, len(film.batches) - 1, 8).astype(int)
+moments = np.linspace(0, len(film.batches) - 1, 6).astype(int)
 film.batches = [film.batches[i] for i in moments]
 with tempfile.TemporaryDirectory() as folder:
     moving = Image(
         data=film.gif(f"{folder}/film.gif").read_bytes(),
         format="gif",
-        alt="Film of a training: six grey squares become round blobs, then coloured faces",
+        alt="Film of a training: three grey squares become round blobs, then coloured faces",
     )
 moving
 
@@ -563,7 +565,7 @@ moving
 # %% tags=["nbval-ignore-output"]
 facts = ak.checkpoints.manifest()["gan_faces"]
 face_gan = ak.checkpoints.load("gan_faces")
-drawn_faces = face_gan.generate(pick(60, 1500), seed=0)
+drawn_faces = face_gan.generate(pick(60, 800), seed=0)
 print(f"{facts['recipe']}, {facts['training_minutes']:.0f} minutes")
 kid["checkpoint"] = kernel(drawn_faces[:n_faces])
 print("kernel distance {:.0f} ± {:.0f}".format(*kid["checkpoint"]))
@@ -987,7 +989,7 @@ for name, more in (("plain", {}), ("augmented", kinds_of_change))[:first]:
     keras.utils.set_random_seed(0)
     model = ak.gan.ConditionalGAN((28, 28, 1), num_classes=10, **small, **more)
     model.compile()
-    train(model, digits, numbers, seconds=pick(0.2, 9))
+    train(model, digits, numbers, seconds=pick(0.2, 7))
     images = model.generate(len(asked), labels=asked, seed=0)
     far, _ = nearest(images, digits)
     print(f"{name}: {read(images, asked):.1%} read right, nearest {np.median(far):.2f}")
@@ -1125,7 +1127,7 @@ for name in ("real only", "conditional GAN, and real", "conditional GAN of the s
 # lie among drawn ones, of the two checkpoints' pictures:
 
 # %% tags=["nbval-ignore-output"]
-n_recall = pick(100, 500)
+n_recall = pick(100, 300)
 for name, more in (
     ("conditional_gan", {}),
     ("latent_diffusion", {"sampler": ak.diffusion.DPMSolver(12)}),

@@ -171,7 +171,7 @@ axes[0, 1].set(
 for axis in axes[0]:
     axis.set_xticks(counts, [f"{n:,}" for n in counts])
     axis.minorticks_off()
-axes[0, 0].legend()
+axes[0, 0].legend(loc="lower left")
 axes[0, 1].legend(fontsize=11)
 print(
     "the n pictures themselves:", ", ".join(f"{n:,}: {mean:.2f}" for n, (mean, _) in real.items())
@@ -618,6 +618,10 @@ pairs = np.concatenate([drawn_faces[best], cats[cat[best]]])
 ak.plots.grid(pairs, columns=10, row_labels=["drawn", "cat"], inches=0.9)
 
 # %% [markdown]
+# **No cats.** Round heads, here and there an ear: nine cats among a thousand faces are too few, although the
+# recipe shows each of them more often than it shows a person. What is rare in the data is what a GAN drops first.
+
+# %% [markdown]
 # ## 4. Ten labels a class
 #
 # Often the pictures are many and the *labels* (标签) few, for somebody has to write them. Here a hundred labels,
@@ -717,7 +721,10 @@ vae = ak.checkpoints.load("vae_16d_fashion_mnist")
 latents, _ = vae.encode(train_images[:n_unlabelled])
 test_latents, _ = vae.encode(all_test)
 labelled = [ak.datasets.few("fashion_mnist", per_class=10, seed=seed) for seed in draws]
-ak.plots.grid(labelled[0][0], columns=10, column_labels=classes, inches=0.7)
+by_class = (
+    labelled[0][0].reshape(10, 10, 28, 28, 1).swapaxes(0, 1)
+)  # they come class by class in turn
+ak.plots.grid(by_class.reshape(-1, 28, 28, 1), columns=10, row_labels=classes, inches=0.6)
 
 
 # %% tags=["nbval-ignore-output"]

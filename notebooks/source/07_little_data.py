@@ -529,7 +529,7 @@ for name, more in (("plain", {}), ("adaptive", {"augment": "adaptive"})):
 kid = {"training faces": kernel(train_features)}
 kid |= {name: kernel(images) for name, images in face_gans.items()}
 for name, (value, error) in kid.items():
-    print(f"{name}: kernel distance to unseen faces {value:.0f} ± {error:.0f}")
+    print(f"{name}: kernel distance to unseen faces {value:.3f} ± {error:.3f}")
 ak.plots.strip(
     [images[:25] for images in face_gans.values()], list(face_gans), columns=5, inches=3.4
 )
@@ -568,7 +568,7 @@ face_gan = ak.checkpoints.load("gan_faces")
 drawn_faces = face_gan.generate(pick(60, 800), seed=0)
 print(f"{facts['recipe']}, {facts['training_minutes']:.0f} minutes")
 kid["checkpoint"] = kernel(drawn_faces[:n_faces])
-print("kernel distance {:.0f} ± {:.0f}".format(*kid["checkpoint"]))
+print("kernel distance {:.3f} ± {:.3f}".format(*kid["checkpoint"]))
 figure = ak.plots.grid(
     drawn_faces[:48], columns=12, inches=0.8, alt="Faces drawn by the checkpoint"
 )

@@ -114,11 +114,11 @@ ak.plots.strip(
 # Hardly to be told apart: so few seconds are too short to use what the many have more. **How many pictures are
 # enough depends on how long one trains.**
 #
-# Longer runs are in `data/little_data.json`, measured by `make bench` with `BENCH_ARGS="--little-data 20"` on a
-# quiet machine: that GAN and a small diffusion model, each for the same seconds on $n$ pictures, from three
-# seeds. Left, the Fréchet distance to all test pictures; its bars are the standard deviation over the seeds.
-# Right, copying: how far a drawn picture is from the nearest of the $n$, over how far an *unseen real* one is. At
-# one a drawn picture is as new as a real one; near zero it is a copy.
+# Longer runs are in `data/little_data.json`, measured by `make bench` with `BENCH_ARGS="--little-data 20"`: that
+# GAN and a small diffusion model, each for the same seconds on $n$ pictures, from three seeds. Left, the Fréchet
+# distance to all test pictures; its bars are the standard deviation over the seeds. Right, copying: how far a
+# drawn picture is from the nearest of the $n$, over how far an *unseen real* one is. At one a drawn picture is as
+# new as a real one; near zero it is a copy.
 
 # %%
 measured = json.loads(Path("../data/little_data.json").read_text())
@@ -422,6 +422,15 @@ for p in (0.5, 0.9, 1.0):
 
 
 # %% tags=["nbval-ignore-output"]
+def new_classifier(num_classes, *before):
+    """The library's small classifier, behind layers that change the pictures."""
+    network = ak.semi_supervised.conv_classifier((28, 28, 1), num_classes)
+    network = keras.Sequential([keras.Input((28, 28, 1)), *before, network])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(ak.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+    return network
+
+
 def turn(images, quarters):
     return np.stack([np.rot90(image, k) for image, k in zip(images, quarters)])
 
@@ -429,18 +438,7 @@ def turn(images, quarters):
 n_turned = pick(500, 8000)
 quarters = np.arange(n_turned) % 4
 keras.utils.set_random_seed(0)
-orientation = keras.Sequential(
-    [
-        keras.Input((28, 28, 1)),
-        layers.Conv2D(16, 3, strides=2, padding="same", activation="relu"),
-        layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),
-        layers.Flatten(),
-        layers.Dense(64, activation="relu"),
-        layers.Dense(4),
-    ]
-)
-loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-orientation.compile(ak.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+orientation = new_classifier(4)
 turned = turn(train_images[:n_turned], quarters)
 orientation.fit(turned, quarters, batch_size=64, epochs=pick(1, 3), verbose=0)
 
@@ -530,18 +528,23 @@ kid = {"training faces": kernel(train_features)}
 kid |= {name: kernel(images) for name, images in face_gans.items()}
 for name, (value, error) in kid.items():
     print(f"{name}: kernel distance to unseen faces {value:.3f} ± {error:.3f}")
+assert ak.profile.name() == "fast" or kid["adaptive"][0] > kid["plain"][0]
 ak.plots.strip(
     [images[:25] for images in face_gans.values()], list(face_gans), columns=5, inches=3.4
 )
 
 # %% [markdown]
+# Blobs: so few seconds are too few for colours at 64 pixels. And **the adaptive one is behind**. What it is shown is
+# harder, and there was no time yet to learn by heart what augmentation is there to hide. With garments it paid
+# later, in the long runs of section 1.
+#
 # What the adaptive rule did meanwhile: the strength $p$, over the steps. It starts at zero and climbs, for with
 # so few faces the discriminator is soon sure of them.
 
 # %% tags=["nbval-ignore-output"]
 p_over_time = history["augment_probability"]
 assert ak.profile.name() == "fast" or p_over_time[-1] > p_over_time[0]
-ak.plots.curves({"p": p_over_time}, xlabel=f"{stage} steps", ylabel="strength p")
+ak.plots.curves({"p": p_over_time}, xlabel=f"steps / {stage}", ylabel="strength p")
 
 # %% [markdown]
 # Its first seconds as a film:
@@ -577,7 +580,8 @@ figure
 # %% [markdown]
 # Did it **leak**? Look for people as white as paper. In training nobody has such a face; but the adaptive rule
 # drove $p$ up to one, and from there a change of brightness need not be undone
-# ([section 2](#2.-The-discriminator-learns-by-heart)). The detector asks for white in the middle of the picture:
+# ([section 2](#2.-The-discriminator-learns-by-heart)). The detector asks for white in the middle of the picture; in
+# training it finds a few animals:
 
 # %% tags=["nbval-ignore-output"]
 
@@ -618,7 +622,7 @@ pairs = np.concatenate([drawn_faces[best], cats[cat[best]]])
 ak.plots.grid(pairs, columns=10, row_labels=["drawn", "cat"], inches=0.9)
 
 # %% [markdown]
-# **No cats.** Round heads, here and there an ear: nine cats among a thousand faces are too few, although the
+# **No cats.** Heads with ears, of no animal in particular: nine cats among a thousand faces are too few, although the
 # recipe shows each of them more often than it shows a person. What is rare in the data is what a GAN drops first.
 
 # %% [markdown]
@@ -628,7 +632,7 @@ ak.plots.grid(pairs, columns=10, row_labels=["drawn", "cat"], inches=0.9)
 # ten a class, and tens of thousands of pictures without. Can the pictures without labels help? Text 003 says that
 # a VAE can be used "半监督学习" (semi-supervised learning, section 2.2.2), and no more. We compare five ways:
 #
-# - a small **classifier** that knows the hundred pictures only;
+# - a small **classifier** that knows the hundred pictures only, the same network as the one in M2, below;
 # - the same with ordinary augmentation: shifted and mirrored at random, by two layers of Keras;
 # - **logistic regression on latents**: chapter 02's VAE (its checkpoint, which saw all pictures and no label)
 #   gives 16 numbers a picture, and a linear classifier has to learn only what they mean;
@@ -728,25 +732,9 @@ ak.plots.grid(by_class.reshape(-1, 28, 28, 1), columns=10, row_labels=classes, i
 
 
 # %% tags=["nbval-ignore-output"]
-def new_classifier(*before):
-    network = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            *before,
-            layers.Conv2D(16, 4, strides=2, padding="same", activation="relu"),
-            layers.Conv2D(32, 4, strides=2, padding="same", activation="relu"),
-            layers.Flatten(),
-            layers.Dense(256, activation="relu"),
-            layers.Dense(10),
-        ]
-    )
-    network.compile(ak.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    return network
-
-
 def network_accuracy(images, labels, *before):
     keras.utils.set_random_seed(0)
-    network = new_classifier(*before)
+    network = new_classifier(10, *before)
     rows = batches(images, labels, batch_size=50)
     network.fit(rows, steps_per_epoch=pick(5, 200), shuffle=False, verbose=0)
     return network.evaluate(all_test, all_test_labels, batch_size=500, verbose=0)[1]
@@ -773,8 +761,8 @@ for way, accuracies in ways.items():
     print(f"{way:20s} {np.mean(accuracies):.1%} ± {np.std(accuracies):.1%}")
 
 # %% [markdown]
-# The semi-supervised VAE sees each picture ten times a step and needs longer. Here is one of its trainings; of
-# each batch a third has labels:
+# The semi-supervised VAE sees each picture ten times a step and needs longer. Here is one of its trainings, judged by
+# a part of the test pictures; of each batch a third has labels:
 
 # %% tags=["nbval-ignore-output"]
 images, labels = labelled[0]
@@ -979,7 +967,7 @@ assert diffusion_accuracy > gan_accuracy + 0.02
 digits, numbers = ak.datasets.arrays("digits", "train", image_size=28)
 unseen_digits, unseen_numbers = ak.datasets.arrays("digits", "test", image_size=28)
 keras.utils.set_random_seed(0)
-reader = new_classifier()
+reader = new_classifier(10)
 reader.fit(digits, numbers, batch_size=50, epochs=pick(1, 6), verbose=0)
 asked = np.arange(pick(100, 1000)) % 10
 
@@ -992,6 +980,7 @@ far, _ = nearest(unseen_digits, digits)
 print(f"unseen: {read(unseen_digits, unseen_numbers):.1%} read right, nearest {np.median(far):.2f}")
 written = {"real": digits[np.concatenate([np.flatnonzero(numbers == k)[:8] for k in range(10)])]}
 kinds_of_change = {"augment": 0.4, "augment_kinds": ("translation", "cutout")}
+shares = []
 for name, more in (("plain", {}), ("augmented", kinds_of_change))[:first]:
     keras.utils.set_random_seed(0)
     model = ak.gan.ConditionalGAN((28, 28, 1), num_classes=10, **small, **more)
@@ -999,15 +988,21 @@ for name, more in (("plain", {}), ("augmented", kinds_of_change))[:first]:
     train(model, digits, numbers, seconds=pick(0.2, 7))
     images = model.generate(len(asked), labels=asked, seed=0)
     far, _ = nearest(images, digits)
-    print(f"{name}: {read(images, asked):.1%} read right, nearest {np.median(far):.2f}")
+    shares.append(read(images, asked))
+    print(f"{name}: {shares[-1]:.1%} read right, nearest {np.median(far):.2f}")
     written[name] = np.concatenate([images[asked == k][:8] for k in range(10)])
 frame = ((0, 0), (2, 2), (2, 2), (0, 0))  # digits reach the edges
+assert ak.profile.name() == "fast" or shares[0] > shares[-1]
 ak.plots.strip(
     [np.pad(images, frame, constant_values=-1) for images in written.values()],
     list(written),
     columns=8,
     inches=3.6,
 )
+
+# %% [markdown]
+# **Here augmentation does harm.** It is a cure for an illness, and in so few seconds nobody has learned fifteen
+# hundred digits by heart. Look for the gap of [section 2](#2.-The-discriminator-learns-by-heart) first.
 
 # %% [markdown]
 # ## 7. How it fails
@@ -1074,7 +1069,7 @@ fig, axes = ak.plots.figure(size=(6.4, 3.4))
 axes[0, 0].hist(promised, bins=20, alpha=0.7, label="promised: on the 200 that chose it")
 axes[0, 0].hist(kept, bins=20, alpha=0.7, label="kept: on the others")
 axes[0, 0].set(xlabel="accuracy of the chosen classifier", ylabel="repetitions")
-axes[0, 0].legend(fontsize=11)
+fig.legend(loc="outside lower center", ncols=2, fontsize=11)
 fig
 
 # %% [markdown]

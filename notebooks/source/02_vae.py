@@ -933,7 +933,7 @@ def published_networks(latent_dim):
     return {"encoder": encoder, "decoder": keras.Model(latents, outputs)}
 
 
-n_trial, n_long, judged = pick(4, 250), pick(4, 500), test_images[: pick(100, 1000)]
+n_trial, n_long, judged = pick(4, 250), pick(4, 750), test_images[: pick(100, 1000)]
 small_batches = ak.datasets.load("fashion_mnist", f"train[:{n_train}]", batch_size=32, seed=0)
 trials = {
     "averaged over pixels": {"latent_dim": 16, "beta": 784.0},

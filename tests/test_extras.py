@@ -40,6 +40,7 @@ for extra, calls in {
     "data": [
         *(lambda name=name: ak.datasets.load(name) for name in ak.datasets.names()[:-1]),
         lambda: ak.datasets.captions(),
+        lambda: ak.datasets.captioned(),
         lambda: ak.datasets.photograph("chelsea"),
     ],
     "plots": [
@@ -88,7 +89,7 @@ def messages():
 
 
 @pytest.mark.parametrize(
-    ("extra", "count"), [("data", 7), ("plots", 3), ("style", 4), ("text", 4), ("course", 1)]
+    ("extra", "count"), [("data", 8), ("plots", 3), ("style", 4), ("text", 4), ("course", 1)]
 )
 def test_a_missing_extra_is_named(messages, extra, count):
     assert len(messages[extra]) == count

@@ -1,4 +1,4 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text` and others.
+"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `captioned` and others.
 
 Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
 an installed package or is generated, but for Fashion-MNIST and the poems, which have several
@@ -18,6 +18,7 @@ from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photog
 from aigc_keras.datasets.preparation import expanded
 from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
 from aigc_keras.datasets.texts import text_file
+from aigc_keras.datasets.wordings import captioned
 from aigc_keras.guards import check_choice, check_labels, check_number, extra
 from aigc_keras.model import steady
 

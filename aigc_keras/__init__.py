@@ -38,6 +38,7 @@ from aigc_keras import (  # noqa: E402
     augmentation,
     callbacks,
     checkpoints,
+    contrastive,
     datasets,
     diffusion,
     distribute,

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras import diffusion, gan, semi_supervised, seq2seq, style, text, vae
+from aigc_keras import contrastive, diffusion, gan, semi_supervised, seq2seq, style, text, vae
 
 N, BATCH = 7, 4  # rows of data, of which the last batch has but three
 RNG = np.random.default_rng(0)
@@ -280,6 +280,17 @@ CASES = {
         data=(SOURCES, TOKENS),
         generate=("generate", (["ab", "c"], 8), {"temperature": 1.0, "seed": 1}),
         inputs=lambda n: [SOURCES[:n], np.maximum(TOKENS[:n], 0)],
+    ),
+    "TextImageModel": Case(
+        build=lambda **kwargs: contrastive.TextImageModel(
+            *(TOKENIZER, (8, 8, 1), 8, 8, 4, 8),
+            **{"num_layers": 1, "num_heads": 2},
+            **kwargs,
+        ),
+        margin=0.1,  # float16 leaves out the first steps, until the scale of the loss fits
+        data=(SMALL, SOURCES),
+        generate=("classify", (SMALL[:3], ["ab", "c"]), {}),
+        inputs=lambda n: [SMALL[:n], SOURCES[:n]],
     ),
 }
 

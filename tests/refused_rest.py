@@ -13,12 +13,14 @@ from refused_kinds import (
     FINITE,
     FLAG,
     NAME,
+    NETWORK,
     NO_NUMBER,
     PAINTED,
     PIXELS,
     RATE,
     REAL,
     SEED,
+    SHAPES,
     SIZE,
     STRING,
     TEXTS,
@@ -32,6 +34,8 @@ from refused_kinds import (
 from small_models import IMAGES, LABELS, LAYERS, PICTURE, POINTS, dataset
 
 from aigc_keras import metrics, seq2seq, text
+
+PAIRED = np.zeros((4, 8), int)  # tokens of IMAGES
 
 TEXTS_AND_TOKENS = [
     row("text.CharTokenizer", characters=(None, 5, b"ab", ["a", 5], "\ud800")),
@@ -158,6 +162,50 @@ TEXTS_AND_TOKENS = [
         batch_size=COUNT,
         rules=("no", [5]),
         seed=SEED,
+    ),
+    row(
+        "contrastive.TextImageModel",
+        {
+            **{"tokenizer": Of(lambda m: m.tok), "image_shape": (8, 8, 1), "num_heads": 1},
+            **{"width": 2, "hidden": 4},
+        },
+        tokenizer=("abc", None, text.CharTokenizer),
+        image_shape=SHAPES,
+        embedding_dim=SIZE,
+        max_length=SIZE,
+        width=COUNT,
+        hidden=COUNT,
+        num_layers=COUNT,
+        num_heads=COUNT,
+        image_encoder=(*NETWORK, Of(lambda m: m.gan.generator)),
+        text_encoder=(*NETWORK, Of(lambda m: m.gan.generator)),
+    ),
+    row("contrastive.recall_at", {"similarities": np.eye(3)}, k=COUNT),
+    row("m.clip.batches", data=(None, IMAGES, Of(lambda m: dataset(IMAGES, LABELS)))),
+    row("m.clip.tokens", texts=(*TEXTS, ["a" * 8], ["a", "ab" * 10_000])),
+    row("m.clip.encode_images", {"images": IMAGES}, images=PIXELS, batch_size=COUNT),
+    row(
+        "m.clip.encode_texts",
+        {"texts": ["a"]},
+        texts=(*TEXTS, [""], ["a", "光明"], ["a" * 8]),
+        batch_size=COUNT,
+    ),
+    row("m.clip.similarity", {"images": IMAGES}, texts=([""], "abc")),
+    row("m.clip.classify", {"texts": ["a", "b"]}, images=PIXELS),
+    row(
+        "m.clip.fit",
+        {"x": IMAGES, "y": PAIRED},
+        x=(IMAGES.astype("uint8"), IMAGES[:, :4]),
+        y=(
+            Of(lambda m: None, named="y|x"),
+            *(
+                Of(lambda m, y=y: y, named="y|x")
+                for y in (
+                    *(PAIRED[:2], PAIRED[:, :5], PAIRED + 9, PAIRED - 9),
+                    *(PAIRED.astype("float32"), np.full((4, 8), -1)),
+                )
+            ),
+        ),
     ),
     row("m.s2s.beam_search", {"texts": "a"}, n_beams=COUNT, length_penalty=WEIGHT),
     row("m.s2s.attention", {"source": "a", "target": "b"}, source=("a" * 9,), target=("a" * 9,)),

@@ -6,7 +6,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aigc_keras import diffusion, gan, metrics, semi_supervised, seq2seq, style, text, vae
+from aigc_keras import (
+    contrastive,
+    diffusion,
+    gan,
+    metrics,
+    semi_supervised,
+    seq2seq,
+    style,
+    text,
+    vae,
+)
 
 POINTS, LABELS = np.zeros((4, 2), "float32"), np.array([0, 1, 2, 0])
 IMAGES, SHAPE = np.zeros((4, 8, 8, 1), "float32"), (28, 28, 1)
@@ -102,6 +112,12 @@ class Models:
     @functools.cached_property
     def s2s(self):
         return self.compiled(seq2seq.RNNSeq2Seq(self.tok, None, 8, units=2))
+
+    @functools.cached_property
+    def clip(self):
+        sizes = {"num_layers": 1, "num_heads": 1}
+        model = contrastive.TextImageModel(self.tok, (8, 8, 1), 4, 8, 2, 4, **sizes)
+        return self.compiled(model)
 
     @functools.cached_property
     def features(self):

@@ -21,6 +21,7 @@ MODELS = {
     "diffusion": ak.diffusion.DiffusionModel,
     "GPT": ak.text.GPT,
     "Seq2Seq": ak.seq2seq.Seq2Seq,
+    "TextImageModel": ak.contrastive.TextImageModel,
 }
 
 

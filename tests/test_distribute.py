@@ -16,7 +16,7 @@ import tensorflow as tf
 import aigc_keras as ak
 from aigc_keras.optimizers import named_optimizers
 
-KINDS = ("gan", "vae", "diffusion", "gpt", "pairs")
+KINDS = ("gan", "vae", "diffusion", "gpt", "pairs", "contrastive")
 TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
 
 
@@ -62,6 +62,13 @@ def make(kind):
         )
         model = ak.diffusion.DiffusionModel((8, 8, 1), num_classes=3, network=network, seed=1)
         model.compile(sgd(0.05))
+    elif kind == "contrastive":  # wrong answers are in the whole batch
+        tokenizer, sizes = ak.text.CharTokenizer("abc"), {"num_layers": 1, "num_heads": 2}
+        model = ak.contrastive.TextImageModel(tokenizer, (8, 8, 1), 8, 4, 4, 8, **sizes)
+        model.compile(sgd(0.05))
+        tokens = np.random.default_rng(0).integers(0, 3, (23, 4)).astype("int32")
+        tokens = tf.data.Dataset.from_tensor_slices(tokens)
+        return model, tf.data.Dataset.zip(data(), tokens).batch(8)
     elif kind == "pairs":  # four networks
         model = smallest.two_pairs(seed=1)
         model.compile(**{f"{name}_optimizer": sgd(0.01) for name in model.networks})

@@ -461,6 +461,8 @@ def test_functions_run_eagerly(name, eager_functions):
         "text_losses": ((["abcd", "a"],), {}),
         "surprisal": (("abcd",), {}),
     }
+    if name == "TextImageModel":  # which classes there are, it is told
+        methods["classify"] = (data[:1], {"texts": ["ab", "c"]})
     for eager in (False, True):
         model, _ = trained(name)
         eager_functions(eager)
@@ -497,6 +499,8 @@ def requests(name, model, calls):
             model.stylize(*(np.tile(x, (2, 2, 1))[: 16 + n, : 16 + n] for x in arguments))
         elif method == "denoise":
             model.denoise(SMALL[:n])
+        elif method == "classify":
+            model.classify(SMALL[:n], ["ab", "c"] * n)
         elif isinstance(model, TokenModel):
             model.generate(["ab"] * (1 + n % 2), max_new_tokens=n)  # a graph for each of both
         else:

@@ -10,6 +10,7 @@ LIMITS = {
     "diffusion": (12, 110),
     "GPT": (6, 60),
     "Seq2Seq": (9, 90),
+    "TextImageModel": (9, 60),
 }
 WORDS = (10, 50)  # of the base class, the same for all
 

@@ -55,6 +55,7 @@ from aigc_keras import (  # noqa: E402
     style,
     text,
     vae,
+    vq_vae,
 )
 from aigc_keras.plots import show  # noqa: E402
 

@@ -17,7 +17,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras import contrastive, diffusion, gan, semi_supervised, seq2seq, style, text, vae
+from aigc_keras import (
+    contrastive,
+    diffusion,
+    gan,
+    semi_supervised,
+    seq2seq,
+    style,
+    text,
+    vae,
+    vq_vae,
+)
 
 N, BATCH = 7, 4  # rows of data, of which the last batch has but three
 RNG = np.random.default_rng(0)
@@ -180,6 +190,13 @@ CASES = {
         ),
         data=(SMALL,),
         generate=("denoise", (SMALL[:3],), {}),
+        inputs=lambda n: SMALL[:n],
+    ),
+    "VQVAE": Case(
+        build=lambda **kwargs: vq_vae.VQVAE((8, 8, 1), 5, code_dim=3, width=4, **kwargs),
+        margin=0.05,  # what is nearest in half the bits may be another code
+        data=(SMALL,),
+        generate=("reconstruct", (SMALL[:3],), {}),
         inputs=lambda n: SMALL[:n],
     ),
     "DiffusionModel": Case(

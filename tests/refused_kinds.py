@@ -9,6 +9,7 @@ from small_models import IMAGES, PICTURE, POINTS, SHAPE
 nan, inf = math.nan, math.inf
 IDS = np.zeros((2, 5), int)
 DIGITS = np.zeros((4, *SHAPE), "float32")
+CODES = np.zeros((2, 2, 2), int)  # of two pictures, each of three
 REAL = np.random.default_rng(0).normal(size=(8, 2))
 FAKE = REAL + 1
 

@@ -10,6 +10,7 @@ from refused_kinds import (
     CHOICE,
     CLASS_OF_TWO,
     CLASSES,
+    CODES,
     COUNT,
     DIGITS,
     FINITE,
@@ -389,6 +390,31 @@ VAE = [
     row("m.dae.corrupt", {"images": IMAGES}, seed=SEED),
 ]
 
+VQVAE = [
+    row(
+        "vq_vae.VQVAE",
+        {"image_shape": (8, 8, 1)},
+        image_shape=SHAPES,
+        num_codes=SIZE,
+        code_dim=COUNT,
+        commitment=WEIGHT,
+        ema_momentum=RATE,
+        dead_below=RATE,
+        width=COUNT,
+        encoder=(*NETWORK, Of(lambda m: m.vae.encoder)),
+        decoder=(*NETWORK, Of(lambda m: m.vae.decoder)),
+        seed=SEED,
+    ),
+    row("m.vqvae.fit", x=(IMAGES.astype("uint8"), IMAGES[:, :4], None)),
+    row("m.vqvae.encode", {"images": IMAGES}, images=PIXELS, batch_size=COUNT),
+    row(
+        "m.vqvae.decode",
+        {"codes": CODES},
+        codes=(*ARRAY, CODES[0], CODES[:0], CODES[:, :1], CODES + 3, CODES - 1, CODES + 0.5),
+        batch_size=COUNT,
+    ),
+]
+
 DIFFUSION = [
     row(
         "diffusion.DiffusionModel",
@@ -492,4 +518,4 @@ DIFFUSION = [
     row("diffusion.SinusoidalEmbedding", dim=COUNT),
 ]
 
-TABLE = [*FIT, *GAN, *VAE, *DIFFUSION]
+TABLE = [*FIT, *GAN, *VAE, *VQVAE, *DIFFUSION]

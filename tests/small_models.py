@@ -16,6 +16,7 @@ from aigc_keras import (
     style,
     text,
     vae,
+    vq_vae,
 )
 
 POINTS, LABELS = np.zeros((4, 2), "float32"), np.array([0, 1, 2, 0])
@@ -64,6 +65,10 @@ class Models:
     @functools.cached_property
     def dae(self):
         return self.compiled(vae.DenoisingAutoencoder((8, 8, 1), width=2, code_channels=2))
+
+    @functools.cached_property
+    def vqvae(self):
+        return self.compiled(vq_vae.VQVAE((8, 8, 1), 3, code_dim=2, width=2))
 
     @functools.cached_property
     def diff(self):

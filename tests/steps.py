@@ -18,6 +18,7 @@ MODELS = {
     "GAN": ak.gan.GAN,
     "VAE": ak.vae.VAE,
     "SemiSupervisedVAE": ak.semi_supervised.SemiSupervisedVAE,
+    "VQVAE": ak.vq_vae.VQVAE,
     "diffusion": ak.diffusion.DiffusionModel,
     "GPT": ak.text.GPT,
     "Seq2Seq": ak.seq2seq.Seq2Seq,

@@ -16,7 +16,7 @@ import tensorflow as tf
 import aigc_keras as ak
 from aigc_keras.optimizers import named_optimizers
 
-KINDS = ("gan", "vae", "diffusion", "gpt", "pairs", "contrastive")
+KINDS = ("gan", "vae", "vqvae", "diffusion", "gpt", "pairs", "contrastive")
 TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
 
 
@@ -49,6 +49,9 @@ def make(kind):
     elif kind == "vae":
         model = ak.vae.VAE((8, 8, 1), latent_dim=3, width=4, hidden=8, free_bits=0.1, seed=1)
         model.compile(sgd(1e-3))
+    elif kind == "vqvae":  # a code that is dead after each step
+        model = ak.vq_vae.VQVAE((8, 8, 1), 6, 3, width=4, ema_momentum=0.5, dead_below=0.4, seed=1)
+        model.compile(sgd(0.1))
     elif kind == "diffusion":
         noisy, times, labels = keras.Input((8, 8, 1)), keras.Input(()), keras.Input((), dtype=int)
         parts = [

@@ -497,8 +497,8 @@ def requests(name, model, calls):
             model.generate(n)
         elif method == "stylize":
             model.stylize(*(np.tile(x, (2, 2, 1))[: 16 + n, : 16 + n] for x in arguments))
-        elif method == "denoise":
-            model.denoise(SMALL[:n])
+        elif method in ("denoise", "reconstruct"):
+            getattr(model, method)(SMALL[:n])
         elif method == "classify":
             model.classify(SMALL[:n], ["ab", "c"] * n)
         elif isinstance(model, TokenModel):

@@ -7,6 +7,7 @@ LIMITS = {
     "GAN": (9, 90),
     "VAE": (8, 90),
     "SemiSupervisedVAE": (11, 90),
+    "VQVAE": (8, 90),
     "diffusion": (12, 110),
     "GPT": (6, 60),
     "Seq2Seq": (9, 90),

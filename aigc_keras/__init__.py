@@ -47,6 +47,7 @@ from aigc_keras import (  # noqa: E402
     images,
     metrics,
     patterns,
+    picture_tokens,
     plots,
     poetry,
     profile,

@@ -11,6 +11,7 @@ from aigc_keras import (
     diffusion,
     gan,
     metrics,
+    picture_tokens,
     semi_supervised,
     seq2seq,
     style,
@@ -69,6 +70,15 @@ class Models:
     @functools.cached_property
     def vqvae(self):
         return self.compiled(vq_vae.VQVAE((8, 8, 1), 3, code_dim=2, width=2))
+
+    @functools.cached_property
+    def pictures(self):
+        return picture_tokens.PictureTokens(self.vqvae)
+
+    @functools.cached_property
+    def drawing(self):
+        """A picture has four codes: two characters are left for its caption."""
+        return text.GPT(self.pictures.tokenizer(["ab"]), 8, 4, 1, 1)
 
     @functools.cached_property
     def diff(self):

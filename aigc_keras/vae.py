@@ -127,12 +127,18 @@ def conv_decoder(
     return keras.Model(inputs, outputs, name="decoder")
 
 
-def code_encoder(image_shape, width=32, code_channels=8, dtype=None):
-    """Convolutions only: an image to a code (height / 4, width / 4, code_channels)."""
-    check_sizes(width=width, code_channels=code_channels)
+def code_encoder(image_shape, width=32, code_channels=8, dtype=None, halvings=2):
+    """Convolutions only: an image to a code (height / 4, width / 4, code_channels).
+
+    More `halvings` make a smaller map; the sides of the image are divisible by 2**halvings.
+    """
+    check_sizes(width=width, code_channels=code_channels, halvings=halvings)
     _n_halvings(image_shape)
+    if any(side % 2**halvings for side in image_shape[:2]):
+        accepted = f"accepted are sides divisible by 2**halvings, {2**halvings}"
+        raise ValueError(f"image_shape: got {tuple(image_shape)}, {accepted}.")
     images = x = keras.Input(image_shape, name="images")
-    for i in range(2):
+    for i in range(halvings):
         x = layers.Conv2D(
             width * 2**i, 4, strides=2, padding="same", activation="relu", dtype=dtype
         )(x)
@@ -140,13 +146,15 @@ def code_encoder(image_shape, width=32, code_channels=8, dtype=None):
     return keras.Model(images, x, name="encoder")
 
 
-def code_decoder(image_shape, width=32, code_channels=8, dtype=None):
+def code_decoder(image_shape, width=32, code_channels=8, dtype=None, halvings=2):
     """The way back from the code of `code_encoder`, by transposed convolutions."""
-    height, breadth, channels = image_shape
-    code = x = keras.Input((height // 4, breadth // 4, code_channels), name="code")
-    x = layers.Conv2D(2 * width, 3, padding="same", activation="relu", dtype=dtype)(x)
+    *sides, channels = image_shape
+    code = x = keras.Input((*(side // 2**halvings for side in sides), code_channels), name="code")
+    widths = [width * 2**i for i in reversed(range(halvings))]
+    x = layers.Conv2D(widths[0], 3, padding="same", activation="relu", dtype=dtype)(x)
     twice = {"strides": 2, "padding": "same", "dtype": dtype}
-    x = layers.Conv2DTranspose(width, 4, activation="relu", **twice)(x)
+    for narrower in widths[1:]:
+        x = layers.Conv2DTranspose(narrower, 4, activation="relu", **twice)(x)
     x = layers.Conv2DTranspose(channels, 4, **twice)(x)
     outputs = layers.Activation("tanh", dtype="float32", name="outputs")(x)
     return keras.Model(code, outputs, name="decoder")

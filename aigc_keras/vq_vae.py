@@ -39,7 +39,8 @@ class VQVAE(Model):
     2020, arXiv:2005.00341, section 3.1).
 
     Args:
-        image_shape: (height, width, channels); sides divisible by 4, channels 1 or 3.
+        image_shape: (height, width, channels); sides divisible by 4 and 2**halvings, channels 1 or
+            3.
         num_codes: size of the codebook.
         code_dim: numbers in a vector.
         commitment: weight of the vectors' squared distance from their codes (eq. 3: beta).
@@ -47,8 +48,9 @@ class VQVAE(Model):
         dead_below: in [0, 1): a code is dead if it stands for less than this share of what it would
             if all were used alike; 0: none ever is.
         width: channels of the first convolution.
+        halvings: how often the networks halve the sides: by default a quarter of them is left.
         encoder, decoder: networks of your own instead, from images to vectors (B, ..., code_dim)
-            and back; by default a map of a quarter of the image's height and width.
+            and back.
         seed: seed of what dead codes become; by default `keras.utils.set_random_seed` decides.
 
     Raises:
@@ -66,6 +68,7 @@ class VQVAE(Model):
         ema_momentum=0.99,
         dead_below=0.01,
         width=32,
+        halvings=2,
         encoder=None,
         decoder=None,
         seed=None,
@@ -80,8 +83,9 @@ class VQVAE(Model):
         self.commitment = check_number("commitment", commitment, low=0)
         self.ema_momentum = check_number("ema_momentum", ema_momentum, low=0, below=1)
         self.dead_below = check_number("dead_below", dead_below, low=0, below=1)
-        self.encoder = encoder or code_encoder(image_shape, width, code_dim, dtype)
-        self.decoder = decoder or code_decoder(image_shape, width, code_dim, dtype)
+        sizes = image_shape, width, code_dim, dtype, halvings
+        self.encoder = encoder or code_encoder(*sizes)
+        self.decoder = decoder or code_decoder(*sizes)
         check_functional("encoder", self.encoder)
         self.code_shape = tuple(self.encoder.outputs[0].shape[1:-1])
         vectors = (*self.code_shape, self.code_dim)

@@ -401,6 +401,7 @@ VQVAE = [
         ema_momentum=RATE,
         dead_below=RATE,
         width=COUNT,
+        halvings=COUNT,
         encoder=(*NETWORK, Of(lambda m: m.vae.encoder)),
         decoder=(*NETWORK, Of(lambda m: m.vae.decoder)),
         seed=SEED,

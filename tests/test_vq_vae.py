@@ -56,6 +56,11 @@ def test_its_own_networks_make_a_map_of_a_quarter():
     model = VQVAE((8, 12, 3), num_codes=4, code_dim=2, width=2)
     assert model.code_shape == (2, 3)
     assert model.decode(np.zeros((1, 2, 3), int)).shape == (1, 8, 12, 3)
+    model = VQVAE((16, 8, 1), num_codes=4, code_dim=2, width=2, halvings=3)
+    assert model.code_shape == (2, 1)
+    assert model.decode(np.zeros((1, 2, 1), int)).shape == (1, 16, 8, 1)
+    with pytest.raises(ValueError, match=r"image_shape: got .* divisible by 2\*\*halvings, 8"):
+        VQVAE((12, 8, 1), halvings=3)
 
 
 # --- the objective ---

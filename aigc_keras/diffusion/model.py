@@ -94,7 +94,7 @@ class DiffusionModel(Model):
         self.image_shape = check_shape("image_shape", image_shape, accepted)
         if num_classes is not None:
             num_classes = check_number("num_classes", num_classes, low=1, integer=True)
-        self.num_classes = num_classes
+        self.num_classes = self.no_label = num_classes  # one more class than there are: any
         self.noise_schedule = check_choice("noise_schedule", noise_schedule, PATHS)
         self.prediction = check_choice("prediction", prediction, PREDICTIONS)
         if noise_schedule == "straight":  # the others find no image in pure noise, or want a circle
@@ -107,15 +107,9 @@ class DiffusionModel(Model):
         outputs = 2 if variance == "learned" else 1
         shape = self.data_shape
         if network is None:
-            sizes = {"num_classes": num_classes, "outputs": outputs, "dtype": dtype}
-            if len(shape) == 1:
-                network = mlp(shape[0], **sizes)
-            else:
-                network = unet(shape, widths, blocks, patch, **sizes)
-        labels = [()] if num_classes else []
-        check_network(
-            "network", network, [shape, (), *labels], [(*shape[:-1], outputs * shape[-1])]
-        )
+            network = self.default_network(widths, blocks, patch, outputs=outputs, dtype=dtype)
+        takes, gives = [shape, (), *self.condition_shapes], [(*shape[:-1], outputs * shape[-1])]
+        check_network("network", network, takes, gives)
         self.network = network
         self.ema_network = averaged(network, "ema_network")
         self.set_up(seed)
@@ -125,6 +119,13 @@ class DiffusionModel(Model):
         self.loops = collections.UserDict()  # an export looks into a dict
         self._encode_batch = tf.function(self.encode, reduce_retracing=True)
         self._bound_batch = tf.function(self.bound_batch, reduce_retracing=True)
+
+    def default_network(self, widths, blocks, patch, **kwargs):
+        """The network where none is given."""
+        kwargs["num_classes"] = self.num_classes
+        if len(self.data_shape) == 1:
+            return mlp(self.data_shape[0], **kwargs)
+        return unet(self.data_shape, widths, blocks, patch, **kwargs)
 
     @property
     def data_shape(self):
@@ -214,9 +215,10 @@ class DiffusionModel(Model):
             keras.random.randint, minval=1, maxval=self.timesteps + 1, dtype="int32"
         )
         steps, noise = self.noise(rows, draw=any_step), self.noise(ops.shape(data))
-        if training and self.num_classes:
-            hidden = self.noise(rows, draw=keras.random.uniform)
-            labels = (ops.where(hidden < self.label_dropout, self.num_classes, labels[0]),)
+        if training and labels:
+            hidden = self.noise(rows, draw=keras.random.uniform) < self.label_dropout
+            hidden = ops.reshape(hidden, (-1,) + (1,) * (len(labels[0].shape) - 1))
+            labels = (ops.where(hidden, self.no_label, labels[0]),)
         noisy = self.diffuse(data, noise, steps)
         rates = self.at("signal_rate", steps), self.at("noise_rate", steps)
         times = ops.cast(steps, "float32") / self.timesteps
@@ -252,6 +254,33 @@ class DiffusionModel(Model):
             results |= self.compare(images, self.decode(samples))
         return results
 
+    # --- what conditions: a child may take something else than classes ---
+
+    @property
+    def condition_shapes(self):
+        """Shapes of what the network takes after data and times: here of a label, or none."""
+        return [()] if self.num_classes else []
+
+    def no_labels(self, labels):
+        """The label that says nothing, once for each of `labels`."""
+        return ops.zeros_like(labels) + self.no_label
+
+    def conditions_of(self, labels, n):
+        """The labels of `n` images, as a tuple of what the network takes, or a ValueError."""
+        return check_conditions(() if labels is None else (labels,), n, self.num_classes)
+
+    def asked_for(self, labels, n, guidance_scale):
+        """What `n` images shall be drawn from, as `denoiser` takes it, or a ValueError."""
+        if self.num_classes:
+            labels = check_labels(labels, n, self.num_classes)
+            return (self.no_labels(labels).numpy() if guidance_scale == 0 else labels,)
+        if labels is not None or guidance_scale != 1:
+            raise ValueError(
+                f"labels, guidance_scale: got {labels!r}, {guidance_scale!r}, accepted are None, 1 "
+                "by a model without num_classes."
+            )
+        return ()
+
     # --- what a latent diffusion model does otherwise ---
 
     def encode(self, images):
@@ -285,13 +314,17 @@ class DiffusionModel(Model):
         With `guided`, prediction = unconditional + guidance_scale * (conditional - unconditional):
         1 is the conditional model, 0 the unconditional one, and more exaggerates the class (Ho and
         Salimans 2022, eq. 6, whose w is guidance_scale - 1).
+
+        Args:
+            labels: (those of the images,), or with them what takes the place of `no_labels`.
         """
 
         def denoise(noisy, time, signal_rate, noise_rate):
-            x, conditions = noisy, labels
+            x, conditions = noisy, labels[:1]
             if guided:  # both in one pass
+                other = self.no_labels(labels[0]) if len(labels) == 1 else labels[1]
                 x = ops.concatenate([noisy, noisy])
-                conditions = (ops.concatenate([labels[0], self.no_labels(labels[0])]),)
+                conditions = (ops.concatenate([labels[0], other]),)
             times = ops.broadcast_to(ops.cast(time, "float32"), (ops.shape(x)[0],))
             output, fraction = self.network_output(self.ema_network, x, times, conditions)
             if guided:
@@ -305,10 +338,6 @@ class DiffusionModel(Model):
             return Denoised(clipped, noise, fraction)
 
         return denoise
-
-    def no_labels(self, labels):
-        """The label that says nothing, once for each of `labels`."""
-        return ops.full_like(labels, self.num_classes)
 
     def inpainter(self, denoise, images, mask, seed):
         """`denoise`, told what is known: `images` where `mask` (B, H, W, 1) is not 0."""
@@ -397,16 +426,7 @@ class DiffusionModel(Model):
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler: got {sampler!r}, accepted is a Sampler such as DDIM(20).")
         check_number("guidance_scale", guidance_scale, low=0)
-        if self.num_classes:
-            labels = check_labels(labels, n, self.num_classes)
-            labels = (self.no_labels(labels).numpy() if guidance_scale == 0 else labels,)
-        elif labels is not None or guidance_scale != 1:
-            raise ValueError(
-                f"labels, guidance_scale: got {labels!r}, {guidance_scale!r}, accepted are None, 1 "
-                "by a model without num_classes."
-            )
-        else:
-            labels = ()
+        labels = self.asked_for(labels, n, guidance_scale)
         generator = self.generator_of(seed)
         noise = keras.random.normal((n, *self.data_shape), dtype="float32", seed=generator).numpy()
         seed = tf.cast(generator.next(), "int32")
@@ -440,7 +460,8 @@ class DiffusionModel(Model):
 
             shapes = [self.data_shape, self.image_shape, (*self.image_shape[:-1], 1)]
             specs = [tf.TensorSpec((None, *shape)) for shape in shapes[: 1 + n_known]]
-            specs[1:1] = [tf.TensorSpec((None,), "int32")] * n_labels
+            of_labels = self.condition_shapes * n_labels
+            specs[1:1] = [tf.TensorSpec((None, *shape), "int32") for shape in of_labels]
             signature = [specs, {name: tf.TensorSpec((None,)) for name in names}]
             signature += [tf.TensorSpec(()), tf.TensorSpec((2,), "int32")]
             self.loops[key] = tf.function(loop, input_signature=signature)
@@ -460,8 +481,7 @@ class DiffusionModel(Model):
         """
         n_steps = check_number("n_steps", n_steps, low=1, integer=True)
         images = as_images("images", images, self.image_shape)
-        conditions = () if labels is None else (labels,)
-        conditions = check_conditions(conditions, len(images), self.num_classes)
+        conditions = self.conditions_of(labels, len(images))
         generator = self.generator_of(seed)
         # Not the numbers of default_rng(seed): the caller's data may be made of those.
         rng = np.random.default_rng([*generator.next().numpy(), n_steps])

@@ -33,14 +33,16 @@ class SinusoidalEmbedding(layers.Layer):
         return {**super().get_config(), "dim": self.dim}
 
 
-def _embedding(times, labels, num_classes, dim, dtype):
-    """Time and class as one vector (B, dim), which every block of a network is given."""
+def _embedding(times, labels, num_classes, dim, dtype, vector=None):
+    """Time and class, or `vector`, as one vector (B, dim), which every block is given."""
     x = SinusoidalEmbedding(64, dtype=dtype)(times)
     x = layers.Dense(dim, activation="silu", dtype=dtype)(x)
     x = layers.Dense(dim, dtype=dtype)(x)
     if num_classes:  # one more class than there are: none
         label = layers.Embedding(num_classes + 1, dim, dtype=dtype)(labels)
         x = layers.Add(dtype=dtype)([x, label])
+    if vector is not None:
+        x = layers.Add(dtype=dtype)([x, layers.Dense(dim, dtype=dtype)(vector)])
     return layers.Activation("silu", dtype=dtype)(x)
 
 
@@ -53,8 +55,15 @@ def _inputs(shape, num_classes):
 
 
 def unet(
-    image_shape, widths=(48, 96), blocks=2, patch=1, num_classes=None, outputs=1, dtype=None
-):  # fmt: skip
+    image_shape,
+    widths=(48, 96),
+    blocks=2,
+    patch=1,
+    num_classes=None,
+    outputs=1,
+    dtype=None,
+    condition=(None, None, None),
+):
     """A compact U-Net (Ronneberger et al. 2015; Ho et al. 2020, app. B) for two cores.
 
     Residual blocks whose normalised maps are scaled and shifted by time and class, skip connections
@@ -68,6 +77,9 @@ def unet(
             three quarters of the work.
         num_classes: with it, the network takes labels; `num_classes` itself means "any class".
         outputs: maps for each channel of the image; 2 with a learned variance.
+        condition: what the network takes in place of labels, a `keras.Input`; of it, a vector (B,
+            any), which is added to the time, or None; and a function that every map (B, h, w, c)
+            passes behind its block, or None.
     """
     check_sizes(patch=patch, blocks=blocks, outputs=outputs)
     accepted = f"(height, width, channels) with sides divisible by patch, {patch}"
@@ -77,7 +89,9 @@ def unet(
     if any(width % 8 for width in check_shape("widths", widths, accepted)):
         raise ValueError(f"widths: got {widths!r}, accepted is {accepted}.")
     noisy, times, labels, inputs = _inputs(image_shape, num_classes)
-    embedding = _embedding(times, labels, num_classes, 2 * widths[-1], dtype)
+    given, vector, look = condition
+    inputs += [] if given is None else [given]
+    embedding = _embedding(times, labels, num_classes, 2 * widths[-1], dtype, vector)
     same = {"padding": "same", "dtype": dtype}
 
     def residual_block(x, width):
@@ -92,7 +106,8 @@ def unet(
         h = layers.Conv2D(width, 3, kernel_initializer="zeros", **same)(h)
         if x.shape[-1] != width:
             x = layers.Conv2D(width, 1, **same)(x)
-        return layers.Add(dtype=dtype)([x, h])
+        x = layers.Add(dtype=dtype)([x, h])
+        return x if look is None else look(x)
 
     def attention(x):
         height, breadth, width = x.shape[1:]

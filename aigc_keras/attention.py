@@ -47,8 +47,8 @@ class Attention(layers.Layer):
         self.num_heads = check_number("num_heads", num_heads, low=1, integer=True)
         self.output_std = output_std
 
-    def dense(self, shape, n=1, std=0.02):
-        """A layer from (B, T, width), the `shape`, to n x width numbers."""
+    def dense(self, shape, n=1, std=0.02, reads=None):
+        """A layer to n x width numbers, from (B, T, width), the `shape`, or from `reads`."""
         width = shape[-1]
         if width % (2 * self.num_heads):
             raise ValueError(
@@ -57,7 +57,7 @@ class Attention(layers.Layer):
             )
         normal = keras.initializers.RandomNormal(stddev=std)
         layer = layers.Dense(n * width, kernel_initializer=normal, dtype=self.dtype_policy)
-        layer.build(shape)
+        layer.build(reads or shape)
         return layer
 
     def heads(self, x, n):
@@ -139,14 +139,14 @@ class CausalSelfAttention(SelfAttention):
 
 @keras.saving.register_keras_serializable("aigc_keras")
 class CrossAttention(Attention):
-    """Every position of (B, T, width) looks at all of `memory`, (B, S, width): of another text.
+    """Every position of (B, T, width) looks at all of `memory`, (B, S, any width): another text.
 
     `memory` may also be what `keys_and_values` made of it, once for many calls: their cache.
     """
 
-    def build(self, shape):
-        self.query, self.key_value = self.dense(shape), self.dense(shape, 2)
-        self.out = self.dense(shape, std=self.output_std)
+    def build(self, x_shape, memory_shape=None):
+        self.query, self.key_value = self.dense(x_shape), self.dense(x_shape, 2, reads=memory_shape)
+        self.out = self.dense(x_shape, std=self.output_std)
 
     def keys_and_values(self, memory):
         return tuple(self.heads(self.key_value(memory), 2))

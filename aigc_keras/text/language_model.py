@@ -12,7 +12,7 @@ from aigc_keras.guards import check_number, check_optimizer, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.model import Model, steady
 from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rule
-from aigc_keras.text.tokenizers import END, PADDING, check_text, check_texts, check_tokenizer
+from aigc_keras.text.tokenizers import END, PADDING, check_texts, check_tokenizer, known_tokens
 from aigc_keras.text.writing import check_stop, pieces, write
 
 
@@ -275,15 +275,7 @@ class LanguageModel(TokenModel):
         """END and the tokens of `prompt`, int32; an error calls it `name`."""
         if not isinstance(prompt, str):
             raise ValueError(f"{name}: got {prompt!r}, accepted is a string or a list of strings.")
-        check_text(name, prompt)
-        tokens = self.tokenizer.encode(prompt)
-        if self.tokenizer.unknown is not None and (tokens == self.tokenizer.unknown).any():
-            strange = sorted({c for c, t in zip(prompt, tokens, strict=True) if t == 1})
-            raise ValueError(
-                f"{name}: the characters {', '.join(map(repr, strange))} are not among the "
-                f"{len(self.tokenizer.characters)} that the tokenizer has learned."
-            )
-        return np.append(END, tokens).astype("int32")
+        return np.append(END, known_tokens(name, prompt, self.tokenizer)).astype("int32")
 
     # writing
 

@@ -39,6 +39,18 @@ def check_texts(texts, batch_size=1):
         check_text(f"texts[{i}]", text)
 
 
+def known_tokens(name, text, tokenizer):
+    """Tokens of `text`, int32 (T,), otherwise a ValueError: where a character is not known."""
+    tokens = tokenizer.encode(check_text(name, text))
+    if tokenizer.unknown is not None and (tokens == tokenizer.unknown).any():
+        strange = sorted({c for c, t in zip(text, tokens, strict=True) if t == tokenizer.unknown})
+        raise ValueError(
+            f"{name}: the characters {', '.join(map(repr, strange))} are not among the "
+            f"{len(tokenizer.characters)} that the tokenizer has learned."
+        )
+    return tokens
+
+
 def check_decodable(tokens, vocab_size):
     """Integers (T,) in [0, vocab_size) as a list, otherwise a ValueError."""
     try:

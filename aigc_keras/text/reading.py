@@ -1,0 +1,95 @@
+"""What reads the texts that belong to pictures: chapter 10."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from aigc_keras.attention import TransformerBlock
+from aigc_keras.guards import check_images, check_sizes
+from aigc_keras.model import steady
+from aigc_keras.text.tokenizers import END, PADDING, check_texts
+
+
+def token_encoder(tokenizer, max_length=32, width=64, num_layers=2, num_heads=4, dtype=None):
+    """A Transformer: tokens (B, max_length), int32, to a vector each, (B, max_length, width).
+
+    Every token sees the whole text, and none sees PADDING, of which no text may begin.
+    """
+    check_sizes(max_length=max_length, width=width, num_layers=num_layers, num_heads=num_heads)
+    normal = keras.initializers.RandomNormal(stddev=0.02)
+    tokens = keras.Input((max_length,), dtype="int32", name="tokens")
+    x, hidden = ops.maximum(tokens, END), ops.equal(tokens, PADDING)
+    x = layers.Embedding(tokenizer.vocab_size, width, normal, dtype=dtype)(x)
+    for _ in range(num_layers):
+        x, _ = TransformerBlock(num_heads, causal=False, dtype=dtype)(x, hidden=hidden)
+    x = layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
+    return keras.Model(tokens, x, name="text_encoder")
+
+
+class WithTexts:
+    """What models of pictures and their texts do alike, beside being a `Model`.
+
+    A child has a `tokenizer` and a `max_length`: at most so many tokens has a text, END included.
+    """
+
+    def tokens(self, texts):
+        """Tokens of a list of texts, with END and PADDING behind them: int32 (n, max_length).
+
+        Raises:
+            ValueError: no list of strings, or a text is too long.
+        """
+        check_texts(texts)
+        array = np.full((len(texts), self.max_length), PADDING, "int32")
+        for i, text in enumerate(texts):
+            row = np.append(self.tokenizer.encode(text), END)
+            if len(row) > self.max_length:
+                raise ValueError(
+                    f"texts[{i}]: got {len(row)} tokens with END, accepted are at most "
+                    f"{self.max_length} (max_length)."
+                )
+            array[i, : len(row)] = row
+        return array
+
+    def batches(self, data):
+        """Batches of (images, tokens) for `fit`.
+
+        Args:
+            data: a `tf.data.Dataset` of batches of (images, strings), such as
+                `datasets.captioned().batches()`.
+        """
+        spec = getattr(data, "element_spec", None)
+        if not isinstance(spec, tuple) or len(spec) != 2 or spec[1].dtype != tf.string:
+            raise ValueError(
+                f"data: got {data!r:.80}, accepted is a tf.data.Dataset of (images, strings)."
+            )
+
+        def read(images, texts):
+            tokens = tf.numpy_function(
+                lambda texts: self.tokens([text.decode() for text in texts]), [texts], tf.int32
+            )
+            return images, tf.ensure_shape(tokens, (None, self.max_length))
+
+        return steady(data.map(read).prefetch(2))
+
+    @property
+    def accepted_data(self):
+        return (
+            f"accepted are images and tokens, integers (N, {self.max_length}) in [{PADDING}, "
+            f"{self.tokenizer.vocab_size}), the first not {PADDING}: model.batches(dataset) or "
+            "model.tokens(texts) makes them."
+        )
+
+    def check_parts(self, name, parts):
+        if len(parts) != 2:
+            raise ValueError(f"{name}: got {len(parts)} parts, {self.accepted_data}")
+
+    def check_batch(self, name, parts):
+        self.check_parts(name, parts)
+        check_images(name, parts[0], self.image_shape)
+        x = np.asarray(parts[1])
+        good = x.shape == (len(parts[0]), self.max_length) and np.issubdtype(x.dtype, np.integer)
+        if not good or x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
+            raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {self.accepted_data}")
+        if (x[:, 0] == PADDING).any():
+            raise ValueError(f"{name}: got tokens that begin with {PADDING}, {self.accepted_data}")

@@ -21,7 +21,7 @@ from aigc_keras.optimizers import Adam
 from aigc_keras.replicas import all_rows
 from aigc_keras.semi_supervised import conv_classifier
 from aigc_keras.text.reading import WithTexts, token_encoder
-from aigc_keras.text.tokenizers import END, PADDING, check_tokenizer
+from aigc_keras.text.tokenizers import PADDING, check_tokenizer
 
 
 def recall_at(similarities, k=1, same=None):
@@ -168,16 +168,13 @@ class TextImageModel(WithTexts, Model):
         """Unit vectors, (n, embedding_dim), of a list of strings.
 
         Raises:
-            ValueError: a text is too long, or the tokenizer knows nothing of it.
+            ValueError: a text is empty, too long, or has characters that the tokenizer does not
+                know.
         """
         tokens = self.tokens(texts)
-        nothing = ((tokens <= END) | (tokens == self.tokenizer.unknown)).all(1)
-        if nothing.any():
-            i = int(nothing.argmax())
-            raise ValueError(
-                f"texts[{i}]: got {texts[i]!r:.40}, accepted are strings of which the tokenizer "
-                "knows some character."
-            )
+        if "" in texts:
+            i = list(texts).index("")
+            raise ValueError(f"texts[{i}]: got an empty text, accepted is one that says something.")
         return in_batches(self._encode_tokens, tokens, batch_size=batch_size)
 
     def similarity(self, images, texts):

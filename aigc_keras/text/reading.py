@@ -8,7 +8,7 @@ from keras import layers, ops
 from aigc_keras.attention import TransformerBlock
 from aigc_keras.guards import check_images, check_sizes
 from aigc_keras.model import steady
-from aigc_keras.text.tokenizers import END, PADDING, check_texts
+from aigc_keras.text.tokenizers import END, PADDING, check_texts, known_tokens
 
 
 def token_encoder(tokenizer, max_length=32, width=64, num_layers=2, num_heads=4, dtype=None):
@@ -37,12 +37,13 @@ class WithTexts:
         """Tokens of a list of texts, with END and PADDING behind them: int32 (n, max_length).
 
         Raises:
-            ValueError: no list of strings, or a text is too long.
+            ValueError: no list of strings, or a text is too long or has characters that the
+                tokenizer does not know.
         """
         check_texts(texts)
         array = np.full((len(texts), self.max_length), PADDING, "int32")
         for i, text in enumerate(texts):
-            row = np.append(self.tokenizer.encode(text), END)
+            row = np.append(known_tokens(f"texts[{i}]", text, self.tokenizer), END)
             if len(row) > self.max_length:
                 raise ValueError(
                     f"texts[{i}]: got {len(row)} tokens with END, accepted are at most "

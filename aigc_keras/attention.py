@@ -210,6 +210,9 @@ class TransformerBlock(layers.Layer):
             self.norm3 = layers.LayerNormalization(epsilon=1e-5, **policy)
             self.norm3.build(shape)
             self.cross.build(shape)
+        if not self.trainable:  # of a frozen one that is loaded, Keras would train the parts
+            for layer in self._layers:
+                layer.trainable = False
 
     def call(
         self, x, cache=None, start=0, memory=None, hidden=None, memory_hidden=None, training=False

@@ -182,3 +182,10 @@ def test_blocks_are_made_again_from_their_configuration():
         again = attention.TransformerBlock.from_config(config)
         assert again.get_config() == config
         assert type(again.attention) is type(block.attention)
+
+
+def test_a_frozen_block_is_frozen_when_it_is_built():
+    """As where Keras loads one: its parts come later than what is said of the whole."""
+    block = attention.TransformerBlock(2, cross=True, trainable=False)
+    block.build((1, 2, 8))
+    assert len(block.variables) > 10 and not any(v.trainable for v in block.variables)

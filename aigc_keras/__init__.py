@@ -55,6 +55,7 @@ from aigc_keras import (  # noqa: E402
     seq2seq,
     style,
     text,
+    text_to_image,
     vae,
     vq_vae,
 )

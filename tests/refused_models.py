@@ -24,6 +24,8 @@ from refused_kinds import (
     SEED,
     SHAPES,
     SIZE,
+    STRING,
+    TEXTS,
     VECTORS,
     WEIGHT,
     WIDTHS,
@@ -519,4 +521,61 @@ DIFFUSION = [
     row("diffusion.SinusoidalEmbedding", dim=COUNT),
 ]
 
-TABLE = [*FIT, *GAN, *VAE, *VQVAE, *DIFFUSION]
+CAPTIONS = np.zeros((4, 5), int)
+LONG = "a " * 10_000
+T2I = [
+    row(
+        "text_to_image.TextToImage",
+        {
+            "autoencoder": Of(lambda m: m.autoencoder),
+            "tokenizer": Of(lambda m: m.tok),
+            "latent_shape": (2, 2, 1),
+            "widths": (8,),
+        },
+        autoencoder=(None, Of(lambda m: m.gan)),
+        tokenizer=("abc", None),
+        latent_shape=(None, (4,), (16, 16, 4)),
+        max_length=COUNT,
+        conditioning=CHOICE,
+        text_encoder=(*NETWORK, Of(lambda m: m.vae.decoder)),
+        text_width=(4, *COUNT),
+        text_layers=COUNT,
+        num_classes=(3,),
+        label_dropout=RATE,
+    ),
+    row("m.t2i.tokens", texts=(*TEXTS[1:], "aaaaa", LONG, "x", ["a", "ж"], "a\ud800")),
+    row("m.t2i.batches", data=(None, IMAGES, Of(lambda m: dataset(IMAGES)))),
+    row("m.t2i.batches", data=(Of(lambda m: dataset(IMAGES, LABELS)),)),
+    row(
+        "m.t2i.fit",
+        {"x": IMAGES, "y": CAPTIONS},
+        x=(IMAGES[:, :4], IMAGES + 9),
+        y=tuple(
+            Of(lambda m, y=y: y, named="y|x")
+            for y in (None, CAPTIONS[:2], CAPTIONS[0], CAPTIONS + 9, CAPTIONS - 1, CAPTIONS / 1)
+        ),
+    ),
+    row("m.t2i.fit", x=(Of(lambda m: dataset(IMAGES, ["a"] * 4)), IMAGES)),
+    row(
+        "m.t2i.generate",
+        {"texts": "a"},
+        texts=(*TEXTS[1:], "aaaaa", LONG, "x"),
+        n=(0, -1, 2.5, "3", True, nan),
+        negative_prompt=(None, 5, ["a"], LONG, "x"),
+        guidance_scale=FINITE,
+        seed=SEED,
+        batch_size=COUNT,
+        strength=(0.5,),
+    ),
+    row("m.t2i.inpaint", {"images": IMAGES, "mask": np.array(True)}, texts=(["a"] * 3, "x")),
+    row(
+        "m.t2i.attention",
+        {"text": "a", "images": IMAGES},
+        text=(*STRING, "x", LONG),
+        images=PIXELS,
+        time=(0, 1.5, *FINITE),
+        seed=SEED,
+    ),
+]
+
+TABLE = [*FIT, *GAN, *VAE, *VQVAE, *DIFFUSION, *T2I]

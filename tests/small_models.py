@@ -16,6 +16,7 @@ from aigc_keras import (
     seq2seq,
     style,
     text,
+    text_to_image,
     vae,
     vq_vae,
 )
@@ -97,6 +98,13 @@ class Models:
         """It has not been adapted."""
         small = {"latent_shape": (2, 2, 1), "widths": (8,), "blocks": 1}
         return self.compiled(diffusion.LatentDiffusion(self.autoencoder, **small))
+
+    @functools.cached_property
+    def t2i(self):
+        sizes = {"max_length": 5, "text_width": 8, "text_layers": 1, "widths": (8,), "blocks": 1}
+        model = text_to_image.TextToImage(self.autoencoder, self.tok, (2, 2, 1), **sizes)
+        model.adapt(np.linspace(-1, 1, 256, dtype="float32").reshape(4, 8, 8, 1))
+        return self.compiled(model)
 
     @functools.cached_property
     def tok(self):

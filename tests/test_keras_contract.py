@@ -453,6 +453,8 @@ def test_functions_run_eagerly(name, eager_functions):
     data, results = CASES[name].data, []
     if name == "SemiSupervisedVAE":  # to train it takes unknown labels, too
         data = (SMALL, LABELS)
+    if name == "TextToImage":  # texts, not their tokens
+        data = (SMALL, "ab")
     methods = {
         "reconstruct": (data, {}),
         "classify": (data[:1], {}),
@@ -497,6 +499,8 @@ def requests(name, model, calls):
             model.generate(n)
         elif method == "stylize":
             model.stylize(*(np.tile(x, (2, 2, 1))[: 16 + n, : 16 + n] for x in arguments))
+        elif name == "TextToImage":
+            model.generate("ab", n)
         elif method in ("denoise", "reconstruct"):
             getattr(model, method)(SMALL[:n])
         elif method == "classify":

@@ -1,0 +1,295 @@
+"""From text to picture (文生图): chapter 10.
+
+The latent diffusion of chapter 04, told by a text what to draw instead of by a class: Rombach et
+al. 2022 (arXiv:2112.10752), section 3.3.
+"""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from aigc_keras.attention import CrossAttention, TransformerBlock
+from aigc_keras.diffusion import LatentDiffusion, unet
+from aigc_keras.guards import (
+    as_images,
+    check_choice,
+    check_functional,
+    check_images,
+    check_network,
+    check_number,
+    check_sizes,
+)
+from aigc_keras.text.tokenizers import END, PADDING, check_texts, check_tokenizer, known_tokens
+
+CONDITIONINGS = ("attention", "modulation")
+MOST_POSITIONS = 256  # of a map that looks at the text itself: 16 x 16
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class MapAttention(CrossAttention):
+    """Every position of a map (B, height, width, channels) looks at all of `memory`: a text."""
+
+    def dense(self, shape, n=1, std=None, reads=None):
+        # Scores of about 1: with those of a GPT, near 0, it looks at all tokens alike for long.
+        std = (reads or shape)[-1] ** -0.5 if std is None else std
+        return super().dense(shape, n, std, reads)
+
+    def weights_and_values(self, x, memory, hidden=None):
+        batch, height, breadth, channels = ops.shape(x)
+        x = ops.reshape(x, (batch, height * breadth, channels))
+        return super().weights_and_values(x, memory, hidden)
+
+    def call(self, x, memory, hidden=None):
+        return ops.reshape(super().call(x, memory, hidden), ops.shape(x))
+
+
+def small_text_encoder(tokenizer, max_length=32, text_width=128, text_layers=2, dtype=None):
+    """A Transformer of 4 heads: tokens (B, max_length), int32, to (B, max_length, text_width).
+
+    Its blocks are those of `GPT`, but a token sees all others of its text; nobody sees PADDING.
+    """
+    check_sizes(text_width=text_width, text_layers=text_layers)
+    if text_width % 8:
+        raise ValueError(f"text_width: got {text_width}, accepted are multiples of 8.")
+    small = keras.initializers.RandomNormal(stddev=0.02)
+    tokens = keras.Input((max_length,), dtype="int32", name="tokens")
+    x, hidden = ops.maximum(tokens, END), ops.equal(tokens, PADDING)
+    x = layers.Embedding(tokenizer.vocab_size, text_width, small, dtype=dtype)(x)
+    std = 0.02 / math.sqrt(2 * text_layers)
+    for _ in range(text_layers):
+        x, _ = TransformerBlock(4, output_std=std, causal=False, dtype=dtype)(x, hidden=hidden)
+    x = layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
+    return keras.Model(tokens, x, name="text_encoder")
+
+
+def text_condition(text_encoder, max_length=32, conditioning="attention", dtype=None):
+    """What `diffusion.unet` takes as its `condition`, where it is a text.
+
+    `"attention"`: behind each block of at most 256 positions, these look at the text's tokens.
+    `"modulation"`: the mean of the tokens' vectors scales and shifts all maps, as a class does.
+    """
+    tokens = keras.Input((max_length,), dtype="int32", name="tokens")
+    memory, hidden = text_encoder(tokens), ops.equal(tokens, PADDING)
+    if conditioning == "modulation":
+        mean = layers.GlobalAveragePooling1D(dtype=dtype)(memory, mask=ops.logical_not(hidden))
+        return tokens, mean, None
+
+    def look(x):
+        if math.prod(x.shape[1:3]) > MOST_POSITIONS:
+            return x
+        h = layers.GroupNormalization(8, dtype=dtype)(x)
+        seen = MapAttention(4, output_std=0.0, dtype=dtype)(h, memory, hidden=hidden)
+        return layers.Add(dtype=dtype)([x, seen])
+
+    return tokens, None, look
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class TextToImage(LatentDiffusion):
+    """Latent diffusion that draws what a text says; trains on (images, tokens of their texts).
+
+    Args:
+        autoencoder: a trained `aigc_keras.vae.VAE`; `fit` leaves it as it is.
+        tokenizer: a `CharTokenizer` or `BPETokenizer`; it is saved with the model.
+        latent_shape: (height, width, channels), as many numbers as the autoencoder's latent_dim.
+        max_length: at most so many tokens has a text, END included.
+        conditioning: how the network is told: one of `CONDITIONINGS`, see `text_condition`.
+        text_encoder: a `keras.Model` of your own from tokens (B, max_length), int32 with PADDING
+            behind them, to (B, max_length, any); `fit` leaves it as it is. By default
+            `small_text_encoder`, which is trained as a part of the network.
+        text_width, text_layers: its size, see `small_text_encoder`.
+        label_dropout: share of the texts that training replaces by the empty one.
+        **kwargs: as for `LatentDiffusion`, which needs no num_classes here.
+    """
+
+    def __init__(
+        self,
+        autoencoder,
+        tokenizer,
+        latent_shape=(16, 16, 4),
+        max_length=32,
+        conditioning="attention",
+        text_encoder=None,
+        text_width=128,
+        text_layers=2,
+        **kwargs,
+    ):
+        if kwargs.get("num_classes") is not None:
+            raise ValueError(f"num_classes: got {kwargs['num_classes']!r}, accepted is None.")
+        self.tokenizer = check_tokenizer("tokenizer", tokenizer)
+        self.max_length = check_number("max_length", max_length, low=1, integer=True)
+        self.conditioning = check_choice("conditioning", conditioning, CONDITIONINGS)
+        self.text_width, self.text_layers = text_width, text_layers
+        # A part of the network, which saves it: no attribute that Keras follows.
+        vars(self)["_text_encoder"] = text_encoder
+        super().__init__(autoencoder, latent_shape, **kwargs)
+        self.no_label = self.tokens("")[0]
+
+    def default_network(self, widths, blocks, patch, outputs, dtype):
+        encoder, sizes = self._text_encoder, (self.max_length, self.text_width, self.text_layers)
+        if encoder is None:
+            encoder = small_text_encoder(self.tokenizer, *sizes, dtype)
+        else:
+            check_functional("text_encoder", encoder)
+            vectors = self.max_length, encoder.outputs[0].shape[-1]
+            check_network("text_encoder", encoder, [vectors[:1]], [vectors])
+            encoder.trainable = False
+        condition = text_condition(encoder, self.max_length, self.conditioning, dtype)
+        sizes = {"outputs": outputs, "dtype": dtype, "condition": condition}
+        return unet(self.data_shape, widths, blocks, patch, **sizes)
+
+    # --- the text in place of the class ---
+
+    def tokens(self, texts):
+        """Texts, or one, as the network takes them: tokens, END, PADDING; int32 (n, max_length).
+
+        Raises:
+            ValueError: a text is too long, or has characters that the tokenizer does not know.
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        check_texts(texts)
+        return np.stack([self._row(f"texts[{i}]", text) for i, text in enumerate(texts)])
+
+    def _row(self, name, text):
+        tokens = np.append(known_tokens(name, text, self.tokenizer), END)
+        if len(tokens) > self.max_length:
+            raise ValueError(
+                f"{name}: got {len(tokens)} tokens with END, accepted are at most "
+                f"{self.max_length} (max_length)."
+            )
+        free = self.max_length - len(tokens)
+        return np.pad(tokens, (0, free), constant_values=PADDING).astype("int32")
+
+    def batches(self, data):
+        """For `fit`: batches of (images, tokens).
+
+        Args:
+            data: a `tf.data.Dataset` of batches of (images, strings).
+        """
+        spec = getattr(data, "element_spec", None)
+        if not isinstance(spec, tuple) or len(spec) != 2 or spec[1].dtype != tf.string:
+            raise ValueError(
+                f"data: got {data!r:.80}, accepted is a tf.data.Dataset of (images, strings)."
+            )
+
+        def read(images, texts):
+            tokens = tf.numpy_function(
+                lambda texts: self.tokens([text.decode() for text in texts]), [texts], tf.int32
+            )
+            return images, tf.ensure_shape(tokens, (None, self.max_length))
+
+        return data.map(read)
+
+    @property
+    def condition_shapes(self):
+        return [(self.max_length,)]
+
+    def conditions_of(self, labels, n):
+        tokens = self.tokens(labels)
+        if len(tokens) not in (1, n):
+            raise ValueError(f"texts: got {len(tokens)}, accepted are 1 or {n}.")
+        return (np.broadcast_to(tokens, (n, self.max_length)),)
+
+    def asked_for(self, labels, n, guidance_scale):
+        texts, negative_prompt = labels
+        (wanted,) = self.conditions_of(texts, n)
+        away = np.broadcast_to(self._row("negative_prompt", negative_prompt), wanted.shape)
+        return (away if guidance_scale == 0 else wanted), away
+
+    @property
+    def accepted_data(self):
+        return (
+            "accepted are images and their tokens, integers (N, "
+            f"{self.max_length}) in [{PADDING}, {self.tokenizer.vocab_size}), the first not "
+            f"{PADDING}: model.batches(dataset) or model.tokens(texts) makes them."
+        )
+
+    def check_parts(self, name, parts):
+        if len(parts) != 2:
+            raise ValueError(f"{name}: got {len(parts)} parts, {self.accepted_data}")
+
+    def check_batch(self, name, parts):
+        self.check_parts(name, parts)
+        check_images(name, parts[0], self.image_shape)
+        x = np.asarray(parts[1])
+        good = x.shape == (len(parts[0]), self.max_length) and np.issubdtype(x.dtype, np.integer)
+        if not good:
+            raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {self.accepted_data}")
+        if x.min() < PADDING or x[:, 0].min() == PADDING or x.max() >= self.tokenizer.vocab_size:
+            raise ValueError(f"{name}: got tokens {x[0]} ..., {self.accepted_data}")
+
+    def unpack(self, data):
+        """(images, (tokens,)) of a batch."""
+        images, tokens = self.parts_of(data)
+        return ops.cast(images, "float32"), (ops.cast(tokens, "int32"),)
+
+    # --- drawing ---
+
+    def generate(
+        self, texts, n=None, negative_prompt="", sampler=None, guidance_scale=3.0, seed=None,
+        batch_size=64, start=None, strength=None,
+    ):  # fmt: skip
+        """`n` images of what `texts` say, float32 in [-1, 1], of shape `(n, *image_shape)`.
+
+        prediction = that of the negative prompt + guidance_scale * (that of the text - that of the
+        negative prompt): see `denoiser`. Between 0 and 1, it is a mixture of what the two say.
+
+        Args:
+            texts: a string for all images, or a list with one for each.
+            n: how many; by default as many as there are texts, or as `start` has.
+            negative_prompt: a string, what the images shall not show.
+            sampler, seed, batch_size, start, strength: as in `DiffusionModel.generate`.
+        """
+        if n is None and start is None:
+            n = len(self.tokens(texts))
+        labels = texts, negative_prompt
+        more = {"start": start, "strength": strength}
+        return super().generate(n, labels, sampler, guidance_scale, seed, batch_size, **more)
+
+    def inpaint(
+        self, images, mask, texts, negative_prompt="", sampler=None, guidance_scale=3.0, seed=None,
+        batch_size=64,
+    ):  # fmt: skip
+        """`images` with the part where `mask` is False drawn anew, to show what `texts` say.
+
+        The arguments are those of `generate` and of `DiffusionModel.inpaint`.
+        """
+        labels = texts, negative_prompt
+        return super().inpaint(images, mask, labels, sampler, guidance_scale, seed, batch_size)
+
+    def attention(self, text, images, time=0.5, seed=None):
+        """Where the network looks in `text` while it takes noise from `images`.
+
+        Args:
+            images: (n, *image_shape) in [-1, 1], such as `generate` gave.
+            time: > 0 and <= 1: how much noise they get.
+
+        Returns:
+            (pieces, maps): the tokens as strings, END as "", and what share of the attention each
+            gets, float32 (n, height, width, len(pieces)): the mean over all heads of all layers
+            that look from the largest maps. The shares of a position add up to 1.
+        """
+        row = self._row("text", text)
+        images = as_images("images", images, self.image_shape)
+        if not 0 < check_number("time", time, low=0) <= 1:
+            raise ValueError(f"time: got {time!r}, accepted is a number > 0 and <= 1.")
+        self._check_adapted()
+        looking = [x for x in self.ema_network.layers if isinstance(x, MapAttention)]
+        if not looking:
+            raise ValueError("conditioning: the network looks nowhere, accepted is 'attention'.")
+        places = [x.input[0].shape[1:3] for x in looking]
+        looking = [x for x, place in zip(looking, places, strict=True) if place == places[0]]
+        steps = np.full(len(images), max(1, round(time * self.timesteps)))
+        data, times = self.encode(images), (steps / self.timesteps).astype("float32")
+        noisy = self.diffuse(data, self.noise(ops.shape(data), seed), steps)
+        probe = keras.Model(self.ema_network.inputs, [x.input for x in looking])
+        tokens = np.tile(row, (len(images), 1))
+        seen = probe([noisy, *map(ops.convert_to_tensor, (times, tokens))])
+        looks = [x.weights_and_values(*y)[0] for x, y in zip(looking, seen, strict=True)]
+        maps = ops.mean(ops.cast(ops.stack(looks), "float32"), axis=(0, 2))
+        maps = ops.convert_to_numpy(maps).reshape(len(images), *places[0], self.max_length)
+        pieces = [self.tokenizer.decode([token]) for token in row[row != PADDING]]
+        return pieces, maps[..., : len(pieces)]

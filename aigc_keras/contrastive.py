@@ -7,6 +7,7 @@ CLIP, by Radford et al. 2021, arXiv:2103.00020.
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -21,7 +22,7 @@ from aigc_keras.optimizers import Adam
 from aigc_keras.replicas import all_rows
 from aigc_keras.semi_supervised import conv_classifier
 from aigc_keras.text.reading import WithTexts, token_encoder
-from aigc_keras.text.tokenizers import PADDING, check_tokenizer
+from aigc_keras.text.tokenizers import END, PADDING, check_tokenizer
 
 
 def recall_at(similarities, k=1, same=None):
@@ -165,16 +166,17 @@ class TextImageModel(WithTexts, Model):
         return in_batches(self._encode_images, images, batch_size=batch_size)
 
     def encode_texts(self, texts, batch_size=256):
-        """Unit vectors, (n, embedding_dim), of a list of strings.
+        """Unit vectors, (n, embedding_dim), of texts.
 
         Raises:
             ValueError: a text is empty, too long, or has characters that the tokenizer does not
                 know.
         """
         tokens = self.tokens(texts)
-        if "" in texts:
-            i = list(texts).index("")
-            raise ValueError(f"texts[{i}]: got an empty text, accepted is one that says something.")
+        for i in np.flatnonzero(tokens[:, 0] == END):
+            raise ValueError(
+                f"texts[{i}]: got an empty text, accepted are those that say something."
+            )
         return in_batches(self._encode_tokens, tokens, batch_size=batch_size)
 
     def similarity(self, images, texts):

@@ -8,21 +8,20 @@ import math
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.attention import CrossAttention, TransformerBlock
+from aigc_keras.attention import CrossAttention
 from aigc_keras.diffusion import LatentDiffusion, unet
 from aigc_keras.guards import (
     as_images,
     check_choice,
     check_functional,
-    check_images,
     check_network,
     check_number,
     check_sizes,
 )
-from aigc_keras.text.tokenizers import END, PADDING, check_texts, check_tokenizer, known_tokens
+from aigc_keras.text.reading import WithTexts, token_encoder
+from aigc_keras.text.tokenizers import PADDING, check_tokenizer
 
 CONDITIONINGS = ("attention", "modulation")
 MOST_POSITIONS = 256  # of a map that looks at the text itself: 16 x 16
@@ -44,25 +43,6 @@ class MapAttention(CrossAttention):
 
     def call(self, x, memory, hidden=None):
         return ops.reshape(super().call(x, memory, hidden), ops.shape(x))
-
-
-def small_text_encoder(tokenizer, max_length=32, text_width=128, text_layers=2, dtype=None):
-    """A Transformer of 4 heads: tokens (B, max_length), int32, to (B, max_length, text_width).
-
-    Its blocks are those of `GPT`, but a token sees all others of its text; nobody sees PADDING.
-    """
-    check_sizes(text_width=text_width, text_layers=text_layers)
-    if text_width % 8:
-        raise ValueError(f"text_width: got {text_width}, accepted are multiples of 8.")
-    small = keras.initializers.RandomNormal(stddev=0.02)
-    tokens = keras.Input((max_length,), dtype="int32", name="tokens")
-    x, hidden = ops.maximum(tokens, END), ops.equal(tokens, PADDING)
-    x = layers.Embedding(tokenizer.vocab_size, text_width, small, dtype=dtype)(x)
-    std = 0.02 / math.sqrt(2 * text_layers)
-    for _ in range(text_layers):
-        x, _ = TransformerBlock(4, output_std=std, causal=False, dtype=dtype)(x, hidden=hidden)
-    x = layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
-    return keras.Model(tokens, x, name="text_encoder")
 
 
 def text_condition(text_encoder, max_length=32, conditioning="attention", dtype=None):
@@ -88,7 +68,7 @@ def text_condition(text_encoder, max_length=32, conditioning="attention", dtype=
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class TextToImage(LatentDiffusion):
+class TextToImage(WithTexts, LatentDiffusion):
     """Latent diffusion that draws what a text says; trains on (images, tokens of their texts).
 
     Args:
@@ -99,8 +79,8 @@ class TextToImage(LatentDiffusion):
         conditioning: how the network is told: one of `CONDITIONINGS`, see `text_condition`.
         text_encoder: a `keras.Model` of your own from tokens (B, max_length), int32 with PADDING
             behind them, to (B, max_length, any); `fit` leaves it as it is. By default
-            `small_text_encoder`, which is trained as a part of the network.
-        text_width, text_layers: its size, see `small_text_encoder`.
+            a `text.reading.token_encoder` of 4 heads, which is trained as a part of the network.
+        text_width, text_layers: its size; the width is a multiple of 8.
         label_dropout: share of the texts that training replaces by the empty one.
         **kwargs: as for `LatentDiffusion`, which needs no num_classes here.
     """
@@ -129,9 +109,13 @@ class TextToImage(LatentDiffusion):
         self.no_label = self.tokens("")[0]
 
     def default_network(self, widths, blocks, patch, outputs, dtype):
-        encoder, sizes = self._text_encoder, (self.max_length, self.text_width, self.text_layers)
+        encoder = self._text_encoder
         if encoder is None:
-            encoder = small_text_encoder(self.tokenizer, *sizes, dtype)
+            check_sizes(text_width=self.text_width, text_layers=self.text_layers)
+            if self.text_width % 8:
+                raise ValueError(f"text_width: got {self.text_width}, accepted are multiples of 8.")
+            sizes = (self.max_length, self.text_width, self.text_layers, 4)
+            encoder = token_encoder(self.tokenizer, *sizes, dtype)
         else:
             check_functional("text_encoder", encoder)
             vectors = self.max_length, encoder.outputs[0].shape[-1]
@@ -142,46 +126,6 @@ class TextToImage(LatentDiffusion):
         return unet(self.data_shape, widths, blocks, patch, **sizes)
 
     # --- the text in place of the class ---
-
-    def tokens(self, texts):
-        """Texts, or one, as the network takes them: tokens, END, PADDING; int32 (n, max_length).
-
-        Raises:
-            ValueError: a text is too long, or has characters that the tokenizer does not know.
-        """
-        texts = [texts] if isinstance(texts, str) else texts
-        check_texts(texts)
-        return np.stack([self._row(f"texts[{i}]", text) for i, text in enumerate(texts)])
-
-    def _row(self, name, text):
-        tokens = np.append(known_tokens(name, text, self.tokenizer), END)
-        if len(tokens) > self.max_length:
-            raise ValueError(
-                f"{name}: got {len(tokens)} tokens with END, accepted are at most "
-                f"{self.max_length} (max_length)."
-            )
-        free = self.max_length - len(tokens)
-        return np.pad(tokens, (0, free), constant_values=PADDING).astype("int32")
-
-    def batches(self, data):
-        """For `fit`: batches of (images, tokens).
-
-        Args:
-            data: a `tf.data.Dataset` of batches of (images, strings).
-        """
-        spec = getattr(data, "element_spec", None)
-        if not isinstance(spec, tuple) or len(spec) != 2 or spec[1].dtype != tf.string:
-            raise ValueError(
-                f"data: got {data!r:.80}, accepted is a tf.data.Dataset of (images, strings)."
-            )
-
-        def read(images, texts):
-            tokens = tf.numpy_function(
-                lambda texts: self.tokens([text.decode() for text in texts]), [texts], tf.int32
-            )
-            return images, tf.ensure_shape(tokens, (None, self.max_length))
-
-        return data.map(read)
 
     @property
     def condition_shapes(self):
@@ -196,30 +140,8 @@ class TextToImage(LatentDiffusion):
     def asked_for(self, labels, n, guidance_scale):
         texts, negative_prompt = labels
         (wanted,) = self.conditions_of(texts, n)
-        away = np.broadcast_to(self._row("negative_prompt", negative_prompt), wanted.shape)
+        away = np.broadcast_to(self.row("negative_prompt", negative_prompt), wanted.shape)
         return (away if guidance_scale == 0 else wanted), away
-
-    @property
-    def accepted_data(self):
-        return (
-            "accepted are images and their tokens, integers (N, "
-            f"{self.max_length}) in [{PADDING}, {self.tokenizer.vocab_size}), the first not "
-            f"{PADDING}: model.batches(dataset) or model.tokens(texts) makes them."
-        )
-
-    def check_parts(self, name, parts):
-        if len(parts) != 2:
-            raise ValueError(f"{name}: got {len(parts)} parts, {self.accepted_data}")
-
-    def check_batch(self, name, parts):
-        self.check_parts(name, parts)
-        check_images(name, parts[0], self.image_shape)
-        x = np.asarray(parts[1])
-        good = x.shape == (len(parts[0]), self.max_length) and np.issubdtype(x.dtype, np.integer)
-        if not good:
-            raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {self.accepted_data}")
-        if x.min() < PADDING or x[:, 0].min() == PADDING or x.max() >= self.tokenizer.vocab_size:
-            raise ValueError(f"{name}: got tokens {x[0]} ..., {self.accepted_data}")
 
     def unpack(self, data):
         """(images, (tokens,)) of a batch."""
@@ -272,7 +194,7 @@ class TextToImage(LatentDiffusion):
             gets, float32 (n, height, width, len(pieces)): the mean over all heads of all layers
             that look from the largest maps. The shares of a position add up to 1.
         """
-        row = self._row("text", text)
+        row = self.row("text", text)
         images = as_images("images", images, self.image_shape)
         if not 0 < check_number("time", time, low=0) <= 1:
             raise ValueError(f"time: got {time!r}, accepted is a number > 0 and <= 1.")

@@ -29,6 +29,7 @@ from aigc_keras import (
     vae,
     vq_vae,
 )
+from aigc_keras.text.reading import token_encoder
 
 N, BATCH = 7, 4  # rows of data, of which the last batch has but three
 RNG = np.random.default_rng(0)
@@ -123,7 +124,7 @@ def latent_diffusion(cls=diffusion.LatentDiffusion, given=(), look=None, **kwarg
 
 
 def draws_texts(**kwargs):
-    encoder = text_to_image.small_text_encoder(TOKENIZER, 9, 8, 1)
+    encoder = token_encoder(TOKENIZER, 9, 8, 1)
     tokens, _, look = text_to_image.text_condition(encoder, 9)
     kwargs |= {"tokenizer": TOKENIZER, "max_length": 9}
     return latent_diffusion(text_to_image.TextToImage, [tokens], look, **kwargs)

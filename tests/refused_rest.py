@@ -182,15 +182,15 @@ TEXTS_AND_TOKENS = [
     ),
     row("contrastive.recall_at", {"similarities": np.eye(3)}, k=COUNT),
     row("m.clip.batches", data=(None, IMAGES, Of(lambda m: dataset(IMAGES, LABELS)))),
-    row("m.clip.tokens", texts=(*TEXTS, ["a" * 8], ["a", "ab" * 10_000])),
+    row("m.clip.tokens", texts=(*TEXTS[1:], ["a" * 8], ["a", "ab" * 10_000])),
     row("m.clip.encode_images", {"images": IMAGES}, images=PIXELS, batch_size=COUNT),
     row(
         "m.clip.encode_texts",
         {"texts": ["a"]},
-        texts=(*TEXTS, [""], ["a", "光明"], ["a" * 8]),
+        texts=(*TEXTS[1:], [""], ["a", "光明"], ["a" * 8]),
         batch_size=COUNT,
     ),
-    row("m.clip.similarity", {"images": IMAGES}, texts=([""], "abc")),
+    row("m.clip.similarity", {"images": IMAGES}, texts=([""], "")),
     row("m.clip.classify", {"texts": ["a", "b"]}, images=PIXELS),
     row(
         "m.clip.fit",

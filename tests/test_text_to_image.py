@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from aigc_keras import diffusion, text, text_to_image
+from aigc_keras.text.reading import token_encoder
 from aigc_keras.text.tokenizers import END, PADDING
 
 SHAPE, LATENT = (8, 8, 3), (2, 2, 3)
@@ -100,7 +101,7 @@ def test_padding_changes_nothing_and_a_letter_does(conditioning):
 
 
 def test_only_small_maps_look_at_the_text():
-    encoder = text_to_image.small_text_encoder(TOKENIZER, 16, 8, 1)
+    encoder = token_encoder(TOKENIZER, 16, 8, 1)
     condition = text_to_image.text_condition(encoder, 16)
     network = diffusion.unet((32, 32, 1), (8, 8, 8), 1, condition=condition)
     looking = [x for x in network.layers if isinstance(x, text_to_image.MapAttention)]
@@ -236,7 +237,7 @@ def test_attention_says_where_it_looks(model):
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")  # not tf.data's
 def test_a_given_encoder_is_left_as_it_is_and_saved(tmp_path, eagerly):
-    encoder = text_to_image.small_text_encoder(TOKENIZER, 16, 8, 1)
+    encoder = token_encoder(TOKENIZER, 16, 8, 1)
     before = encoder.get_weights()
     model = small(text_encoder=encoder, seed=0)
     model.compile()

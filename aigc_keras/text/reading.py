@@ -1,5 +1,7 @@
 """What reads the texts that belong to pictures: chapter 10."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -17,12 +19,13 @@ def token_encoder(tokenizer, max_length=32, width=64, num_layers=2, num_heads=4,
     Every token sees the whole text, and none sees PADDING, of which no text may begin.
     """
     check_sizes(max_length=max_length, width=width, num_layers=num_layers, num_heads=num_heads)
-    normal = keras.initializers.RandomNormal(stddev=0.02)
+    normal, std = keras.initializers.RandomNormal(stddev=0.02), 0.02 / math.sqrt(2 * num_layers)
     tokens = keras.Input((max_length,), dtype="int32", name="tokens")
     x, hidden = ops.maximum(tokens, END), ops.equal(tokens, PADDING)
     x = layers.Embedding(tokenizer.vocab_size, width, normal, dtype=dtype)(x)
     for _ in range(num_layers):
-        x, _ = TransformerBlock(num_heads, causal=False, dtype=dtype)(x, hidden=hidden)
+        block = TransformerBlock(num_heads, output_std=std, causal=False, dtype=dtype)
+        x, _ = block(x, hidden=hidden)
     x = layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
     return keras.Model(tokens, x, name="text_encoder")
 
@@ -34,23 +37,26 @@ class WithTexts:
     """
 
     def tokens(self, texts):
-        """Tokens of a list of texts, with END and PADDING behind them: int32 (n, max_length).
+        """Tokens of texts, or of one, with END and PADDING behind them: int32 (n, max_length).
 
         Raises:
-            ValueError: no list of strings, or a text is too long or has characters that the
-                tokenizer does not know.
+            ValueError: no strings, or a text is too long or has characters that the tokenizer does
+                not know.
         """
+        texts = [texts] if isinstance(texts, str) else texts
         check_texts(texts)
-        array = np.full((len(texts), self.max_length), PADDING, "int32")
-        for i, text in enumerate(texts):
-            row = np.append(known_tokens(f"texts[{i}]", text, self.tokenizer), END)
-            if len(row) > self.max_length:
-                raise ValueError(
-                    f"texts[{i}]: got {len(row)} tokens with END, accepted are at most "
-                    f"{self.max_length} (max_length)."
-                )
-            array[i, : len(row)] = row
-        return array
+        return np.stack([self.row(f"texts[{i}]", text) for i, text in enumerate(texts)])
+
+    def row(self, name, text):
+        """Those of a single text, int32 (max_length,); an error calls it `name`."""
+        tokens = np.append(known_tokens(name, text, self.tokenizer), END)
+        if len(tokens) > self.max_length:
+            raise ValueError(
+                f"{name}: got {len(tokens)} tokens with END, accepted are at most "
+                f"{self.max_length} (max_length)."
+            )
+        free = self.max_length - len(tokens)
+        return np.pad(tokens, (0, free), constant_values=PADDING).astype("int32")
 
     def batches(self, data):
         """Batches of (images, tokens) for `fit`.

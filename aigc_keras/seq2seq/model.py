@@ -24,11 +24,6 @@ def filled(rows, limit, size=None):
     return array
 
 
-def padding_of(sources):
-    """Which of sources (B, S) nobody looks at; never the first, as one must look somewhere."""
-    return (sources == PADDING) & (ops.arange(ops.shape(sources)[1]) > 0)
-
-
 def _ragged(arrays):
     """One tensor of arrays of any sizes, a flat row each."""
     flat = np.concatenate([x.ravel() for x in arrays])

@@ -9,9 +9,9 @@ from keras import layers, ops
 
 from aigc_keras.attention import TransformerBlock, dropout_layer
 from aigc_keras.guards import check_choice, check_number
-from aigc_keras.seq2seq.model import TextToText, padding_of
+from aigc_keras.seq2seq.model import TextToText
 from aigc_keras.text.recurrent import CELLS, Recurrent
-from aigc_keras.text.tokenizers import END
+from aigc_keras.text.tokenizers import END, padding_of
 
 
 @keras.saving.register_keras_serializable("aigc_keras")

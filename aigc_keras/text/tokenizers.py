@@ -4,6 +4,7 @@ import math
 
 import keras
 import numpy as np
+from keras import ops
 
 from aigc_keras.guards import check_number, extra
 
@@ -49,6 +50,11 @@ def known_tokens(name, text, tokenizer):
             f"{len(tokenizer.characters)} that the tokenizer has learned."
         )
     return tokens
+
+
+def padding_of(tokens):
+    """Which of tokens (B, T) nobody looks at; never the first, as one must look somewhere."""
+    return (tokens == PADDING) & (ops.arange(ops.shape(tokens)[1]) > 0)
 
 
 def check_decodable(tokens, vocab_size):

@@ -147,8 +147,9 @@ class VQVAE(Model):
     def update_codebook(self, vectors, codes):
         """Move codes to the mean of their vectors (eq. 6 to 8), and revive the dead ones.
 
-        What a dead code becomes is drawn as k-means++ does (Arthur and Vassilvitskii 2007), in
-        proportion to the squared distance from its code: where the codebook is worst.
+        What a dead code becomes is drawn from the vectors, each by itself, in proportion to the
+        squared distance from its code: where the codebook is worst, as the first step of k-means++
+        does (Arthur and Vassilvitskii 2007).
         """
         vectors = ops.reshape(vectors, (-1, self.code_dim))
         codes = ops.reshape(codes, (-1,))
@@ -163,7 +164,7 @@ class VQVAE(Model):
         drawn = keras.random.uniform((self.num_codes,), seed=self.seed_generator) * upto[-1]
         found = ops.take(vectors, ops.searchsorted(upto, drawn), axis=0)
         # Revived, it counts as just alive: unless it is used it is drawn again, at the next step.
-        least = self.dead_below * ops.sum(n) / self.num_codes
+        least = self.dead_below * ops.sum(counts) / self.num_codes
         dead = counts < least
         self.counts.assign(ops.where(dead, least, counts))
         self.codebook.assign(ops.where(dead[:, None], found, codebook))

@@ -141,20 +141,35 @@ def test_codes_are_quotients_of_running_sums():
 def test_dead_codes_are_revived_where_the_codebook_is_worst():
     model = small(ema_momentum=0.9, dead_below=0.2, seed=0)
     model.codebook.assign(np.repeat([[0.0], [9.0], [9.0], [9.0], [9.0]], DIM, axis=1))
-    model.counts.assign([50.0, 0.9, 0.8, 5.0, 5.0])
+    model.counts.assign([14.4, 0.9, 0.8, 2.0, 2.0])
     vectors = np.zeros((20, DIM), "float32")
     vectors[7] = 1.0  # all others are as near as can be
     model.update_codebook(vectors, np.zeros(20, "int32"))
-    # 0.2 of the 4 vectors that each code would have; of what is not used 0.9 is left.
-    counts = [0.9 * 50 + 2, 0.9 * 0.9, 0.8, 4.5, 4.5]
+    # Of what is not used 0.9 is left; dead is what has less than 0.2 of a fifth of all.
+    counts = np.array([0.9 * 14.4 + 2, 0.9 * 0.9, 0.9 * 0.8, 1.8, 1.8])
+    counts[2] = 0.2 * counts.sum() / 5
     np.testing.assert_allclose(model.counts, counts, rtol=1e-6)
     revived = [1 / 20 * 2 / counts[0], 9, 1, 9, 9]
     np.testing.assert_allclose(model.codebook[:, 0], revived, rtol=1e-4)
 
     model.update_codebook(vectors, np.zeros(20, "int32"))  # nobody took it: it is drawn again
-    np.testing.assert_allclose(model.counts[2], 0.8, rtol=1e-6)
+    np.testing.assert_allclose(model.counts[2], counts[2], rtol=0.02)
+    assert model.counts[2] > 0.9 * counts[2]
     model.update_codebook(vectors, np.repeat([0, 2], [15, 5]))  # now somebody does
-    assert model.counts[2] > 0.8
+    assert model.counts[2] > counts[2]
+
+
+def test_a_good_codebook_survives_the_first_step():
+    """Running counts begin at zero: what is dead is measured by them, not by the batch."""
+    vectors = normal(200, DIM)
+    model = small()
+    codebook = vectors[:5]
+    model.codebook.assign(codebook)
+    codes = model.nearest(vectors).numpy()
+    assert np.bincount(codes, minlength=5).min() > 0.01 * 200 / 5
+    model.update_codebook(vectors, codes)
+    means = [vectors[codes == i].mean(axis=0) for i in range(5)]
+    np.testing.assert_allclose(model.codebook, means, atol=1e-4)
 
 
 @pytest.mark.parametrize("dead_below", [0.0, 0.05])

@@ -42,25 +42,32 @@ class PictureTokens:
         self.length = math.prod(autoencoder.code_shape)  # characters of a picture
         self.characters = "".join(chr(FIRST + code) for code in range(autoencoder.num_codes))
 
-    def tokenizer(self, texts):
+    def check_captions(self, texts, batch_size=1):
+        check_texts(texts, batch_size)
+        for i, text in enumerate(texts):
+            if set(text) & set(self.characters):
+                accepted = f"accepted is one without the characters of pictures, U+{FIRST:X} ..."
+                raise ValueError(f"texts[{i}]: got {text!r:.40}, {accepted}")
+
+    def make_tokenizer(self, texts):
         """A `CharTokenizer` of the characters of captions and of all pictures."""
-        check_texts(texts)
+        self.check_captions(texts)
         return CharTokenizer.train([*texts, BREAK, self.characters])
 
-    def write(self, texts, images):
+    def to_texts(self, texts, images):
         """Captions and their images (n, *image_shape) as texts, for `windows(packed=False)`.
 
         Each has `length` + 1 characters more than its caption.
         """
-        check_texts(texts)
+        self.check_captions(texts)
         codes = self.autoencoder.encode(images).reshape(-1, self.length)
         if len(codes) != len(texts):
             raise ValueError(f"images: got {len(codes)}, accepted are {len(texts)}.")
         pictures = ("".join(self.characters[code] for code in row) for row in codes)
         return [text + BREAK + picture for text, picture in zip(texts, pictures, strict=True)]
 
-    def read(self, texts):
-        """The images that texts of `write` end with, float32 (n, *image_shape) in [-1, 1]."""
+    def to_images(self, texts):
+        """The images that texts of `to_texts` end with, float32 (n, *image_shape) in [-1, 1]."""
         check_texts(texts)
         rows = [[ord(x) - FIRST for x in text.rpartition(BREAK)[2]] for text in texts]
         for i, row in enumerate(rows):
@@ -75,10 +82,10 @@ class PictureTokens:
         """`n` pictures of each caption: float32 in [-1, 1], (len(texts) * n, *image_shape).
 
         Args:
-            model: a language model with the tokenizer of `tokenizer`, trained on texts of `write`.
+            model: a language model with a tokenizer of `make_tokenizer`, trained on `to_texts`.
             texts: a caption or a list of them.
             temperature, top_k, top_p: as in `LanguageModel.generate`.
-            seed: an integer in [0, 2**31); the same one gives the same pictures.
+            seed: an integer in [0, 2**31); the same one and the same batch_size give the same.
             batch_size: so many pictures are written at a time.
 
         Raises:
@@ -86,12 +93,12 @@ class PictureTokens:
         """
         known = getattr(getattr(model, "tokenizer", None), "characters", "")
         if not isinstance(model, LanguageModel) or not set(self.characters) <= set(known):
-            accepted = "accepted is a language model with the tokenizer of `tokenizer`"
+            accepted = "accepted is a language model with a tokenizer of `make_tokenizer`"
             raise ValueError(f"model: got {model!r:.80}, {accepted}.")
         n = check_number("n", n, low=1, integer=True)
         seed = check_number("seed", seed, low=0, below=2**31, integer=True)
         texts = [texts] if isinstance(texts, str) else texts
-        check_texts(texts, batch_size)
+        self.check_captions(texts, batch_size)
         room = model.context_length - self.length - 2  # two: the line break and END
         for i, text in enumerate(texts):
             if len(model.encode_prompt(text, f"texts[{i}]")) > room + 1:
@@ -105,8 +112,9 @@ class PictureTokens:
         choice = drawn if temperature else likeliest
         prompts = [model.encode_prompt(text + BREAK) for text in texts for _ in range(n)]
         pictures = []
+        seeds = np.random.default_rng(seed)
         for i in range(0, len(prompts), batch_size):
-            part, numbers = prompts[i : i + batch_size], (seed + i) % 2**31
-            *_, (new, _) = write(model, part, self.length, rules, choice, numbers, compiled=True)
+            part, own = prompts[i : i + batch_size], int(seeds.integers(2**31))
+            *_, (new, _) = write(model, part, self.length, rules, choice, own, compiled=True)
             pictures += new[: len(part)]
-        return self.read(pictures)
+        return self.to_images(pictures)

@@ -223,14 +223,14 @@ TEXTS_AND_TOKENS = [
         "picture_tokens.PictureTokens",
         autoencoder=(None, "vqvae", Of(lambda m: m.vae)),
     ),
-    row("m.pictures.tokenizer", texts=TEXTS),
+    row("m.pictures.make_tokenizer", texts=(*TEXTS, ["a\ue000"])),
     row(
-        "m.pictures.write",
+        "m.pictures.to_texts",
         {"texts": ["a"] * 4, "images": IMAGES},
         texts=(*TEXTS, Of(lambda m: ["a"] * 3, named="images")),
         images=PIXELS,
     ),
-    row("m.pictures.read", texts=(*TEXTS, ["a"], ["a\n\ue000\ue000\ue000"], ["\n\ue003" * 4])),
+    row("m.pictures.to_images", texts=(*TEXTS, ["a"], ["a\n\ue000\ue000\ue000"], ["\n\ue003" * 4])),
     row(
         "m.pictures.generate",
         {"model": Of(lambda m: m.drawing), "texts": "a"},

@@ -79,7 +79,7 @@ class Models:
     @functools.cached_property
     def drawing(self):
         """A picture has four codes: two characters are left for its caption."""
-        return text.GPT(self.pictures.tokenizer(["ab"]), 8, 4, 1, 1)
+        return text.GPT(self.pictures.make_tokenizer(["ab"]), 8, 4, 1, 1)
 
     @functools.cached_property
     def diff(self):

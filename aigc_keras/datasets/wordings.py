@@ -81,9 +81,11 @@ class Captioned:
         """
         check_number("batch_size", batch_size, 1, integer=True)
         check_number("seed", seed, 0, below=2**63, integer=True)
-        wordings = list(wordings) or [None]
-        for each in wordings:
-            check_number("wordings", each, 0, below=6, integer=True)
+        if not isinstance(wordings, range | list | tuple) or not len(wordings):
+            raise ValueError(
+                f"wordings: got {wordings!r}, accepted are columns of captions, such as (0, 3)."
+            )
+        wordings = [check_number("wordings", each, 0, below=6, integer=True) for each in wordings]
         with tf.device("CPU"):
             images, captions = tf.constant(self.images), tf.constant(self.captions[:, wordings])
 

@@ -22,19 +22,25 @@ from aigc_keras.optimizers import Adam
 from aigc_keras.replicas import all_rows
 from aigc_keras.semi_supervised import conv_classifier
 from aigc_keras.text.reading import WithTexts, token_encoder
-from aigc_keras.text.tokenizers import END, PADDING, check_tokenizer
+from aigc_keras.text.tokenizers import END, check_tokenizer, padding_of
+
+
+def unit(vectors):
+    """Vectors (..., dim) of length one. Zero stays zero, with a gradient that is finite."""
+    return tf.math.l2_normalize(vectors, axis=-1)
 
 
 def recall_at(similarities, k=1, same=None):
     """Share of the rows of (N, M) that have a right column among their `k` largest: a scalar.
 
     same: (N, M), bool: which columns are right; by default the one of the row's own number. A wrong
-    one that is as large as the right one stands before it. The other way round: transpose both.
+    one that is as large as the right one, or not a number, stands before it. The other way round:
+    transpose both.
     """
     k = check_number("k", k, low=1, integer=True)
     same = ops.eye(*similarities.shape, dtype="bool") if same is None else same
     right = ops.max(ops.where(same, similarities, -math.inf), axis=1, keepdims=True)
-    before = ops.sum(ops.where(same, 0, ops.cast(similarities >= right, "int32")), axis=1)
+    before = ops.sum(ops.where(same, 0, ops.cast(~(similarities < right), "int32")), axis=1)
     return ops.mean(ops.cast(before < k, "float32"))
 
 
@@ -103,12 +109,12 @@ class TextImageModel(WithTexts, Model):
 
     def embed_images(self, images, training=False):
         x = self.image_encoder(images, training=training)
-        return ops.normalize(ops.cast(x, "float32"), axis=-1)
+        return unit(ops.cast(x, "float32"))
 
     def embed_tokens(self, tokens, training=False):
         """The direction of the mean of the tokens' vectors, those of PADDING left out."""
         x = ops.cast(self.text_encoder(tokens, training=training), "float32")
-        return ops.normalize(ops.sum(ops.where(tokens[..., None] == PADDING, 0.0, x), 1), axis=-1)
+        return unit(ops.sum(ops.where(padding_of(tokens)[..., None], 0.0, x), 1))
 
     def unpack(self, data):
         """(images, tokens) of a batch."""
@@ -173,7 +179,9 @@ class TextImageModel(WithTexts, Model):
                 know.
         """
         tokens = self.tokens(texts)
-        for i in np.flatnonzero(tokens[:, 0] == END):
+        empty = np.flatnonzero(tokens[:, 0] == END)
+        if len(empty):
+            i = empty[0]
             raise ValueError(
                 f"texts[{i}]: got an empty text, accepted are those that say something."
             )

@@ -192,3 +192,16 @@ def test_sixteen_pairs_are_learned():
 def test_a_text_that_says_nothing_or_in_another_script_is_refused(model, strange, said):
     with pytest.raises(ValueError, match=rf"texts\[1\]: {said}"):
         model.encode_texts(["a", strange])
+
+
+def test_a_picture_of_zeros_does_no_harm(model):
+    """The vector of length zero has no direction; its gradient is finite."""
+    images = np.zeros((2, *model.image_shape), "float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model.embed_images(images))
+    for gradient in tape.gradient(loss, model.image_encoder.trainable_variables):
+        assert np.isfinite(gradient).all()
+
+
+def test_what_is_not_a_number_is_not_found():
+    assert contrastive.recall_at(np.full((3, 3), np.nan, "float32")) == 0

@@ -70,6 +70,7 @@ def make(kind):
         model = ak.contrastive.TextImageModel(tokenizer, (8, 8, 1), 8, 4, 4, 8, **sizes)
         model.compile(sgd(0.05))
         tokens = np.random.default_rng(0).integers(0, 3, (23, 4)).astype("int32")
+        tokens[4:8] = tokens[:4]  # the same texts, on several replicas
         tokens = tf.data.Dataset.from_tensor_slices(tokens)
         return model, tf.data.Dataset.zip(data(), tokens).batch(8)
     elif kind == "pairs":  # four networks

@@ -10,7 +10,7 @@ from keras import layers, ops
 from aigc_keras.attention import TransformerBlock
 from aigc_keras.guards import check_images, check_sizes
 from aigc_keras.model import steady
-from aigc_keras.text.tokenizers import END, PADDING, check_texts, known_tokens
+from aigc_keras.text.tokenizers import END, PADDING, check_texts, known_tokens, padding_of
 
 
 def token_encoder(tokenizer, max_length=32, width=64, num_layers=2, num_heads=4, dtype=None):
@@ -21,7 +21,7 @@ def token_encoder(tokenizer, max_length=32, width=64, num_layers=2, num_heads=4,
     check_sizes(max_length=max_length, width=width, num_layers=num_layers, num_heads=num_heads)
     normal, std = keras.initializers.RandomNormal(stddev=0.02), 0.02 / math.sqrt(2 * num_layers)
     tokens = keras.Input((max_length,), dtype="int32", name="tokens")
-    x, hidden = ops.maximum(tokens, END), ops.equal(tokens, PADDING)
+    x, hidden = ops.maximum(tokens, END), padding_of(tokens)
     x = layers.Embedding(tokenizer.vocab_size, width, normal, dtype=dtype)(x)
     for _ in range(num_layers):
         block = TransformerBlock(num_heads, output_std=std, causal=False, dtype=dtype)
@@ -66,9 +66,12 @@ class WithTexts:
                 `datasets.captioned().batches()`.
         """
         spec = getattr(data, "element_spec", None)
-        if not isinstance(spec, tuple) or len(spec) != 2 or spec[1].dtype != tf.string:
+        texts = spec[1] if isinstance(spec, tuple) and len(spec) == 2 else None
+        strings = isinstance(texts, tf.TensorSpec) and texts.dtype == tf.string
+        if not strings or texts.shape.rank != 1:
             raise ValueError(
-                f"data: got {data!r:.80}, accepted is a tf.data.Dataset of (images, strings)."
+                f"data: got {data!r:.80}, accepted is a tf.data.Dataset of batches of (images, "
+                "strings), a string for each image."
             )
 
         def read(images, texts):
@@ -96,7 +99,9 @@ class WithTexts:
         check_images(name, parts[0], self.image_shape)
         x = np.asarray(parts[1])
         good = x.shape == (len(parts[0]), self.max_length) and np.issubdtype(x.dtype, np.integer)
-        if not good or x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
+        if not good:
             raise ValueError(f"{name}: got {x.dtype} of shape {x.shape}, {self.accepted_data}")
+        if x.min() < PADDING or x.max() >= self.tokenizer.vocab_size:
+            raise ValueError(f"{name}: got {x.min()} to {x.max()}, {self.accepted_data}")
         if (x[:, 0] == PADDING).any():
             raise ValueError(f"{name}: got tokens that begin with {PADDING}, {self.accepted_data}")

@@ -54,7 +54,7 @@ def known_tokens(name, text, tokenizer):
 
 def padding_of(tokens):
     """Which of tokens (B, T) nobody looks at; never the first, as one must look somewhere."""
-    return (tokens == PADDING) & (ops.arange(ops.shape(tokens)[1]) > 0)
+    return ops.logical_and(ops.equal(tokens, PADDING), ops.arange(ops.shape(tokens)[1]) > 0)
 
 
 def check_decodable(tokens, vocab_size):

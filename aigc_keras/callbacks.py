@@ -31,10 +31,19 @@ class SampleGrid(keras.callbacks.Callback):
             the same folder adds the losses).
         seed: seed of the fixed noise.
         display: show the newest picture, where this runs in a notebook.
+        texts: what to draw, for a model that draws what texts say: n pictures of each.
     """
 
     def __init__(
-        self, n=16, every=1, unit="epoch", folder=None, log_dir=None, seed=0, display=True
+        self,
+        n=16,
+        every=1,
+        unit="epoch",
+        folder=None,
+        log_dir=None,
+        seed=0,
+        display=True,
+        texts=None,
     ):
         super().__init__()
         for name, value in (("folder", folder), ("log_dir", log_dir)):
@@ -49,6 +58,7 @@ class SampleGrid(keras.callbacks.Callback):
         log_dir = log_dir and os.path.expanduser(log_dir)
         self.writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
         self.display, self.handle = display, None
+        self.asked = {} if texts is None else {"texts": texts}
         self.batches, self.counts = [], []
         self.epochs = self.step = self.epoch_start = 0  # of all calls of `fit`
 
@@ -72,7 +82,7 @@ class SampleGrid(keras.callbacks.Callback):
             self._picture(self.epochs)
 
     def _picture(self, count):
-        images = self.model.generate(self.n, seed=self.seed)
+        images = self.model.generate(n=self.n, seed=self.seed, **self.asked)
         self.batches.append(images)
         self.counts.append(count)
         if self.folder:

@@ -20,8 +20,9 @@ from aigc_keras.guards import (
     check_number,
     check_sizes,
 )
+from aigc_keras.model import averaged
 from aigc_keras.text.reading import WithTexts, token_encoder
-from aigc_keras.text.tokenizers import PADDING, check_tokenizer
+from aigc_keras.text.tokenizers import PADDING, check_tokenizer, padding_of
 
 CONDITIONINGS = ("attention", "modulation")
 MOST_POSITIONS = 256  # of a map that looks at the text itself: 16 x 16
@@ -52,7 +53,7 @@ def text_condition(text_encoder, max_length=32, conditioning="attention", dtype=
     `"modulation"`: the mean of the tokens' vectors scales and shifts all maps, as a class does.
     """
     tokens = keras.Input((max_length,), dtype="int32", name="tokens")
-    memory, hidden = text_encoder(tokens), ops.equal(tokens, PADDING)
+    memory, hidden = text_encoder(tokens), padding_of(tokens)
     if conditioning == "modulation":
         mean = layers.GlobalAveragePooling1D(dtype=dtype)(memory, mask=ops.logical_not(hidden))
         return tokens, mean, None
@@ -78,7 +79,8 @@ class TextToImage(WithTexts, LatentDiffusion):
         max_length: at most so many tokens has a text, END included.
         conditioning: how the network is told: one of `CONDITIONINGS`, see `text_condition`.
         text_encoder: a `keras.Model` of your own from tokens (B, max_length), int32 with PADDING
-            behind them, to (B, max_length, any); `fit` leaves it as it is. By default
+            behind them, to (B, max_length, any), trained with `tokenizer`; a copy of it becomes a
+            part of the network, and `fit` leaves that as it is. By default
             a `text.reading.token_encoder` of 4 heads, which is trained as a part of the network.
         text_width, text_layers: its size; the width is a multiple of 8.
         label_dropout: share of the texts that training replaces by the empty one.
@@ -120,7 +122,7 @@ class TextToImage(WithTexts, LatentDiffusion):
             check_functional("text_encoder", encoder)
             vectors = self.max_length, encoder.outputs[0].shape[-1]
             check_network("text_encoder", encoder, [vectors[:1]], [vectors])
-            encoder.trainable = False
+            encoder = averaged(encoder, encoder.name)
         condition = text_condition(encoder, self.max_length, self.conditioning, dtype)
         sizes = {"outputs": outputs, "dtype": dtype, "condition": condition}
         return unet(self.data_shape, widths, blocks, patch, **sizes)
@@ -132,7 +134,7 @@ class TextToImage(WithTexts, LatentDiffusion):
         return [(self.max_length,)]
 
     def conditions_of(self, labels, n):
-        tokens = self.tokens(labels)
+        tokens = self.tokens("" if labels is None else labels)
         if len(tokens) not in (1, n):
             raise ValueError(f"texts: got {len(tokens)}, accepted are 1 or {n}.")
         return (np.broadcast_to(tokens, (n, self.max_length)),)
@@ -151,23 +153,24 @@ class TextToImage(WithTexts, LatentDiffusion):
     # --- drawing ---
 
     def generate(
-        self, texts, n=None, negative_prompt="", sampler=None, guidance_scale=3.0, seed=None,
+        self, texts, n=1, negative_prompt="", sampler=None, guidance_scale=3.0, seed=None,
         batch_size=64, start=None, strength=None,
     ):  # fmt: skip
-        """`n` images of what `texts` say, float32 in [-1, 1], of shape `(n, *image_shape)`.
+        """`n` images of each text, float32 in [-1, 1], of shape `(len(texts) * n, *image_shape)`.
 
         prediction = that of the negative prompt + guidance_scale * (that of the text - that of the
         negative prompt): see `denoiser`. Between 0 and 1, it is a mixture of what the two say.
 
         Args:
-            texts: a string for all images, or a list with one for each.
-            n: how many; by default as many as there are texts, or as `start` has.
+            texts: a string or a list; with `start`, one for each of its images, or one for all.
+            n: how many of each text.
             negative_prompt: a string, what the images shall not show.
             sampler, seed, batch_size, start, strength: as in `DiffusionModel.generate`.
         """
-        if n is None and start is None:
-            n = len(self.tokens(texts))
-        labels = texts, negative_prompt
+        n = check_number("n", n, low=1, integer=True)
+        tokens = self.tokens(texts)  # refuses what is no text
+        texts = [text for text in ([texts] if isinstance(texts, str) else texts) for _ in range(n)]
+        n, labels = len(tokens) * n if start is None else None, (texts, negative_prompt)
         more = {"start": start, "strength": strength}
         return super().generate(n, labels, sampler, guidance_scale, seed, batch_size, **more)
 

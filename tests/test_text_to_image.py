@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from aigc_keras import diffusion, text, text_to_image
+from aigc_keras import callbacks, diffusion, text, text_to_image
 from aigc_keras.text.reading import token_encoder
 from aigc_keras.text.tokenizers import END, PADDING
 
@@ -206,17 +206,59 @@ def test_four_texts_are_learned():
     known = np.arange(8)[:, None, None] < 4
     drawn = model.inpaint(PICTURES[:2], known, TEXTS[2:], seed=0)
     np.testing.assert_array_equal(drawn[:, :4], PICTURES[:2, :4])
-    assert np.abs(drawn[:, 4:] - PICTURES[:2, 4:]).mean() > 0.1
+    parts = np.abs(drawn[:, None, 4:] - PICTURES[:, 4:]).mean(axis=(2, 3, 4))
+    np.testing.assert_array_equal(parts.argmin(axis=1), [2, 3])
 
 
-def test_one_text_or_one_for_each(model, eagerly):
+def test_n_images_of_each_text(model, eagerly):
     four = draw(model, "pale", n=4)
     np.testing.assert_allclose(draw(model, ["pale"] * 4), four, atol=1e-6)
+    two = draw(model, ["pale", "绿"], n=2)
+    np.testing.assert_allclose(draw(model, ["pale", "pale", "绿", "绿"]), two, atol=1e-6)
     assert draw(model, "pale").shape == (1, *SHAPE) and draw(model, TEXTS[:3]).shape == (3, *SHAPE)
-    for texts, n in ((TEXTS[:3], 4), (TEXTS[:2], 1)):
-        with pytest.raises(ValueError, match=f"texts: got {len(texts)}, accepted are 1 or {n}"):
-            draw(model, texts, n=n)
-    assert np.isfinite(model.variational_bound(PICTURES, "pale", n_steps=2)).all()
+    start = PICTURES[:2]
+    assert draw(model, "pale", start=start, strength=0.5).shape == start.shape
+    with pytest.raises(ValueError, match="texts: got 3, accepted are 1 or 2"):
+        draw(model, TEXTS[:3], start=start, strength=0.5)
+
+
+def test_a_negative_prompt_counts_in_all_ways_to_draw(model, eagerly):
+    """Against itself a prompt has no guidance: in an image's other half, and from a start."""
+    half, given = np.arange(8)[:, None, None] < 4, {"seed": 1, "sampler": FEW}
+
+    def inpaint(**kwargs):
+        return model.inpaint(PICTURES[:1], half, "pale", **given, **kwargs)
+
+    def restart(**kwargs):
+        return model.generate("pale", start=PICTURES[:1], strength=1.0, **given, **kwargs)
+
+    for way in (inpaint, restart):
+        own = way(guidance_scale=1)
+        np.testing.assert_allclose(way(negative_prompt="pale"), own, atol=1e-5)
+        assert np.abs(way(negative_prompt="绿") - own).max() > 0.01
+
+
+def test_the_bound_without_a_text_is_that_of_the_empty_one(model):
+    found = (model.variational_bound(PICTURES, x, n_steps=2, seed=0) for x in (None, "", "pale"))
+    none, empty, pale = found
+    np.testing.assert_array_equal(none, empty)
+    assert np.isfinite(pale).all() and (pale != empty).all()
+
+
+def test_pictures_of_a_text_while_it_learns(model):
+    grid = callbacks.SampleGrid(n=2, texts=["pale", "red"], display=False)
+    grid.set_model(model)
+    grid.set_params({})
+    grid.on_epoch_end(0)
+    np.testing.assert_array_equal(grid.batches[0], model.generate(["pale", "red"], 2, seed=0))
+
+
+def test_a_given_text_encoder_is_left_as_it_is():
+    encoder = token_encoder(TOKENIZER, 16, 8, 1)
+    model = small(text_encoder=encoder)
+    assert encoder.trainable and len(encoder.trainable_weights) > 0
+    part = model.network.get_layer("text_encoder")
+    assert part is not encoder and not part.trainable_weights
 
 
 def test_attention_says_where_it_looks(model):

@@ -1,7 +1,5 @@
 """What reads the texts that belong to pictures: chapter 10."""
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,13 +17,12 @@ def token_encoder(tokenizer, max_length=32, width=64, num_layers=2, num_heads=4,
     Every token sees the whole text, and none sees PADDING, of which no text may begin.
     """
     check_sizes(max_length=max_length, width=width, num_layers=num_layers, num_heads=num_heads)
-    normal, std = keras.initializers.RandomNormal(stddev=0.02), 0.02 / math.sqrt(2 * num_layers)
+    normal = keras.initializers.RandomNormal(stddev=0.02)
     tokens = keras.Input((max_length,), dtype="int32", name="tokens")
     x, hidden = ops.maximum(tokens, END), padding_of(tokens)
     x = layers.Embedding(tokenizer.vocab_size, width, normal, dtype=dtype)(x)
     for _ in range(num_layers):
-        block = TransformerBlock(num_heads, output_std=std, causal=False, dtype=dtype)
-        x, _ = block(x, hidden=hidden)
+        x, _ = TransformerBlock(num_heads, causal=False, dtype=dtype)(x, hidden=hidden)
     x = layers.LayerNormalization(epsilon=1e-5, dtype=dtype)(x)
     return keras.Model(tokens, x, name="text_encoder")
 

@@ -54,7 +54,8 @@ def known_tokens(name, text, tokenizer):
 
 def padding_of(tokens):
     """Which of tokens (B, T) nobody looks at; never the first, as one must look somewhere."""
-    return ops.logical_and(ops.equal(tokens, PADDING), ops.arange(ops.shape(tokens)[1]) > 0)
+    hidden = ops.equal(tokens, PADDING)
+    return ops.concatenate([ops.zeros_like(hidden[:, :1]), hidden[:, 1:]], axis=1)
 
 
 def check_decodable(tokens, vocab_size):

@@ -43,7 +43,8 @@ class VQVAE(Model):
             3.
         num_codes: size of the codebook.
         code_dim: numbers in a vector.
-        commitment: weight of the vectors' squared distance from their codes (eq. 3: beta).
+        commitment: weight of the vectors' squared distance from their codes (eq. 3: beta), which is
+            a mean over their numbers as the reconstruction's is over pixels; eq. 3 has sums.
         ema_momentum: of the running means, in [0, 1).
         dead_below: in [0, 1): a code is dead if it stands for less than this share of what it would
             if all were used alike; 0: none ever is.

@@ -210,7 +210,7 @@ ak.show(ak.diffusion.DiffusionModel.batch_loss)
 
 # %% [markdown]
 # - `steps` picks a time for each picture, `diffuse` jumps there with the closed form.
-# - `label_dropout` hides some labels: guidance, in [section 5](#5.-Pictures,-and-a-smaller-place-to-diffuse),
+# - `label_dropout` puts `no_label`, the class that says nothing, in place of some labels: guidance, in [section 5](#5.-Pictures,-and-a-smaller-place-to-diffuse),
 #   needs a network that can also do without.
 # - `objective` is the weighted squared error. With weights 1 it is the **simple** loss (Ho et al. 2020,
 #   eq. 14); `loss_weighting="min_snr"` keeps the easy, nearly clean pictures from dominating (Hang et al.
@@ -676,7 +676,8 @@ ak.plots.diagram(
 ak.show(ak.diffusion.unet)
 
 # %% [markdown]
-# A table of all its layers would fill two screens. These are the maps that its convolutions give, one after the
+# (`condition` is for what a network is told in place of a class; here there is none.) A table of all its
+# layers would fill two screens. These are the maps that its convolutions give, one after the
 # other, for the small maps that follow below:
 
 # %%

@@ -33,6 +33,7 @@ from contract_cases import (
     build,
     caught_warnings,
     check,
+    check_kinds,
     epochs,
     evaluate,
     fit,
@@ -149,7 +150,7 @@ class OneBatch(keras.utils.PyDataset):
         return self.batch
 
 
-@check
+@check_kinds
 @pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # of a generator
 def test_forms_of_a_batch(name, tmp_path):
     """All that Keras makes one of: alone, in a tuple or a list, with None for what is not there."""
@@ -214,7 +215,7 @@ class SavedEpochs(keras.callbacks.Callback):
         self.model.save_weights(self.folder / f"{epoch}.weights.h5")
 
 
-@check
+@check_kinds
 @pytest.mark.usefixtures("doomed", "reloads", "plain")  # early: they have work for the other core
 def test_callbacks(name, tmp_path):
     """Those of Keras, all at once: each does what it promises."""
@@ -410,7 +411,7 @@ def test_copies(name, tmp_path):
     np.testing.assert_array_equal(generate(name, copies[1]), made)
 
 
-@check
+@check_kinds
 def test_two_models(name, tmp_path):
     """Two in turn do not disturb each other, one of them with `run_eagerly`: they learn alike."""
     _, path = trained(name)
@@ -425,7 +426,7 @@ def test_two_models(name, tmp_path):
         assert_same_files(tmp_path / "weights.h5", path / "ended.weights.h5", **tolerance)
 
 
-@check
+@check_kinds
 def test_settings_of_compile(name, tmp_path):
     """What `compile` was told is known to the loaded model, too."""
     for options in ({"run_eagerly": True}, {"steps_per_execution": 3}):

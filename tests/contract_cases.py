@@ -284,7 +284,8 @@ CASES = {
         left_out={
             "callbacks": ONE_EPOCH,
             "killed": ONE_EPOCH,
-            "half_the_bits": NO_GRADIENT,
+            "float16": NO_GRADIENT,
+            "bfloat16": NO_GRADIENT,
             "xla": NO_TENSORS,
             "export": NO_TENSORS,
         },

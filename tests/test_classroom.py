@@ -318,7 +318,7 @@ def double(x):
 """
 CHEATS = {  # a solution cell, its points, and what the remark says
     "is honest": (RIGHT, 4, ""),
-    "floods": (RIGHT + "\n\n\nfor i in range(2_000):\n    display(i)", 4, ""),
+    "floods": (RIGHT + "\n\n\nfor i in range(20_000):\n    display(i)", 4, ""),
     "shouts": (RIGHT + "\n\n\nprint('a' * 10**8)", 4, ""),
     "shadows": ("def double(x):\n    return x + x\n\n\nlen = sum = max = 3\nnp = None", 4, ""),
     "likes few digits": (

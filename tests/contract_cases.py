@@ -57,7 +57,10 @@ def adam(rate=0.01):
 
 def two_optimizers():
     other = keras.optimizers.RMSprop(0.01, epsilon=0.1)
-    return {"generator_optimizer": adam(), "discriminator_optimizer": other}
+    return {
+        "generator_optimizer": keras.optimizers.Adam(0.01, epsilon=0.1),
+        "discriminator_optimizer": other,
+    }
 
 
 def no_xla():

@@ -71,25 +71,28 @@ def hand_in(folder, student, released, replaced):
 
 
 @pytest.fixture(scope="module")
-def points(tmp_path_factory):
+def graded(tmp_path_factory):
     """A student who hands in all problem sets, solved by the course; graded."""
     folder = tmp_path_factory.mktemp("classroom") / "class"
     (folder / "model").mkdir(parents=True)
     for name, path in SETS.items():
         nbformat.write(classroom.read_source(path), folder / "model" / f"{name}.ipynb")
     print(command("grade", folder))
-    return read_points(folder.with_name("class-graded"))
+    return folder.with_name("class-graded")
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_the_solutions_get_every_point(points, name):
+def test_the_solutions_get_every_point(graded, name):
     """In a cage, with a student's time and memory; other answers are in test_problem_sets.py."""
-    line = points["model", name]
+    line = read_points(graded)["model", name]
     by_hand = float(line["by_hand"])
     assert line["remark"] == ""
     assert of_tasks(line) == [4, 4, 4, 4, 4 - by_hand]
     assert 0 < by_hand < 4
     assert float(line["points"]) + by_hand == float(line["max_points"]) == 20
+    path = graded / "autograded" / "model" / name / f"{name}.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    assert [classroom.failure(cell) for cell in cells] == [None] * len(cells)
 
 
 # A small problem set, and what can happen to it.

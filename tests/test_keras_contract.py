@@ -95,7 +95,7 @@ def mean_of_batches(name, logs, parts, run):
     return result
 
 
-@check
+@check_kinds
 @pytest.mark.parametrize("run", [fit, evaluate])
 def test_epoch_means(name, run):
     """The epoch prints the mean over its images or tokens: where the last batch is short, too."""
@@ -110,7 +110,7 @@ def test_epoch_means(name, run):
         np.testing.assert_allclose(np.mean(found[key]), value, 1e-5, 1e-6, err_msg=key)
 
 
-@check
+@check_kinds
 def test_numpy(name, tmp_path):
     """Arrays teach what a dataset of them does; trained by `fit` with validation, and without."""
     case, options = CASES[name], {"batch_size": BATCH, "shuffle": False, "verbose": 0}
@@ -527,7 +527,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@check
+@check_kinds
 def test_memory(name, warnings):
     """110 steps leave behind what 20 do, and 40 calls what 10 do."""
     model = fresh(name)

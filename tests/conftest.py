@@ -2,14 +2,18 @@ import os
 import sys
 from pathlib import Path
 
-import matplotlib
 import pytest
 
+# NumPy's threads of several processes wait for each other: what it computes takes three times as
+# long. So it has one in each, in the kernels of the chapters too; it reads this when it is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # That XLA compiles and agrees is tested, not how fast its code is: it spends most time on that.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
+import matplotlib
+
 # Not through MPLBACKEND: the kernels of the chapters would inherit it and show no figure.
 matplotlib.use("Agg")
 

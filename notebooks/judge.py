@@ -132,6 +132,13 @@ class Run(Execute):
             cell.outputs = self.tidy(cell.outputs)
         return cell, resources
 
+    def process_message(self, msg, cell, cell_index):
+        """What came from the kernel; of a flood, as much as `tidy` keeps: each takes its time."""
+        full = len(cell.get("outputs", [])) >= OUTPUTS and not self.clear_before_next_output
+        if full and msg["msg_type"] == "display_data":
+            return None
+        return super().process_message(msg, cell, cell_index)
+
     def ask(self, index, code):
         """Run a line of the judge's own; return the message of the error that it ends with."""
         cell, place = new_code_cell(code), self.nb.cells[index]

@@ -134,7 +134,7 @@ class Run(Execute):
 
     def process_message(self, msg, cell, cell_index):
         """What came from the kernel; of a flood, as much as `tidy` keeps: each takes its time."""
-        full = len(cell.get("outputs", [])) >= OUTPUTS and not self.clear_before_next_output
+        full = len(cell.outputs) >= OUTPUTS and not self.clear_before_next_output
         if full and msg["msg_type"] == "display_data":
             return None
         return super().process_message(msg, cell, cell_index)

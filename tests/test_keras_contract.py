@@ -527,7 +527,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@check_kinds
+@check
 def test_memory(name, warnings):
     """110 steps leave behind what 20 do, and 40 calls what 10 do."""
     model = fresh(name)

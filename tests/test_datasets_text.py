@@ -11,7 +11,8 @@ import tarfile
 import pytest
 
 from aigc_keras import datasets
-from aigc_keras.datasets import texts
+from aigc_keras.datasets import reviews, texts
+from aigc_keras.datasets import verses as verses_of
 from aigc_keras.datasets.__main__ import main
 from aigc_keras.datasets.preparation import data_folder
 from aigc_keras.datasets.records import RECORDS
@@ -328,6 +329,8 @@ def test_without_any_source_the_error_lists_the_ways(data_dir):
 
 def test_make_data_goes_on_without_quatrains(data_dir, monkeypatch, capfd):
     monkeypatch.setattr(datasets, "names", lambda: ("ring",))
+    for module, loader in ((verses_of, "verses"), (reviews, "reviews")):
+        monkeypatch.setattr(module, loader, lambda: None)
     main()
     out, err = capfd.readouterr()
     assert re.fullmatch(r"ring: .*\nkjv: 1,071 train \+ 118 test documents .*\n", out)

@@ -1,4 +1,4 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `captioned` and others.
+"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `pairs`, `captioned`, ...
 
 Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
 an installed package or is generated, but for Fashion-MNIST and the poems, which have several
@@ -16,7 +16,7 @@ import tensorflow as tf
 from aigc_keras.datasets.folders import folder_files, folder_images
 from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photograph, ring_centers
 from aigc_keras.datasets.preparation import expanded
-from aigc_keras.datasets.records import IMAGES, RECORDS, TEXTS
+from aigc_keras.datasets.records import IMAGES, PAIRS, RECORDS, TABLES, TEXTS
 from aigc_keras.datasets.texts import text_file
 from aigc_keras.datasets.wordings import captioned
 from aigc_keras.guards import check_choice, check_labels, check_number, extra
@@ -149,6 +149,40 @@ def text(name, split="train"):
     return list(documents[part(len(documents))])
 
 
+def pairs(name, split="train"):
+    """(sources, targets) of a split: two lists of str, always in the same order.
+
+    name: "verses" (English to Spanish, by verse) or "reviews" (a review of a garment to its title).
+    split: as in `load`. Of the verses every tenth chapter is the test, without those that train has
+    in one of the languages; of the reviews every tenth, each text being there once.
+
+    Raises ValueError for bad arguments, RuntimeError as `load`.
+    """
+    record = RECORDS[_known_other(name, PAIRS)]
+    base, part = _parse_split(split)
+    chosen = record.pairs()[0][base]
+    sources, targets = zip(*chosen[part(len(chosen))], strict=True)
+    return list(sources), list(targets)
+
+
+def table(name, split="train"):
+    """The columns of a split by name, each of N values, always in the same order.
+
+    name: "reviews": the lists "text", "title" ("" where it has none) and "department", and
+    "rating", int32 from 1 to 5. split: as in `pairs`.
+
+    Raises ValueError for bad arguments, RuntimeError as `load`.
+    """
+    record = RECORDS[_known_other(name, TABLES)]
+    base, part = _parse_split(split)
+    columns = record.table()[0][base]
+    chosen = part(len(next(iter(columns.values()))))
+    return {
+        key: values[chosen].copy() if isinstance(values, np.ndarray) else list(values[chosen])
+        for key, values in columns.items()
+    }
+
+
 def describe(name):
     """What a dataset or text is, how many, its shape, licence and origin, as printable text."""
     is_file = isinstance(name, (str, Path)) and expanded(name).is_file()
@@ -161,6 +195,11 @@ def describe(name):
         if isinstance(name, Path):
             return f"{first} {note}"
         record = RECORDS[name]
+    elif name in PAIRS:
+        record = RECORDS[name]
+        parts, note = record.pairs()
+        counts = " + ".join(f"{len(part):,} {split}" for split, part in parts.items())
+        first = f"{name}: {counts} pairs of texts."
     else:
         name = _known(name)
         if isinstance(name, Path):
@@ -217,7 +256,9 @@ def _known(name):
         if not folder.is_dir():
             raise ValueError(f"name: there is no folder {str(folder)!r}")
         return folder
-    hint = f" (it is text: use text({name!r}))" if name in TEXTS else _close(name, names())
+    hint = _close(name, names())
+    if isinstance(name, str) and name in RECORDS:
+        hint = f" (it is text: use {'text' if name in TEXTS else 'pairs'}({name!r}))"
     raise ValueError(
         f"name: got {name!r}{hint}, accepted: {', '.join(names())} or the path of a folder"
     )
@@ -240,6 +281,14 @@ def _known_text(name):
         f"name: got {name!r}{_close(name, TEXTS)}, accepted: {', '.join(TEXTS)} or the path of a "
         "text file, and no file has this name"
     )
+
+
+def _known_other(name, accepted):
+    if not isinstance(name, str) or name not in accepted:
+        raise ValueError(
+            f"name: got {name!r}{_close(name, accepted)}, accepted: {', '.join(accepted)}"
+        )
+    return name
 
 
 def _parse_split(split):

@@ -3,7 +3,7 @@
 import sys
 
 from aigc_keras import datasets
-from aigc_keras.datasets import fashion, texts
+from aigc_keras.datasets import fashion, reviews, texts, verses
 
 
 def main():
@@ -13,10 +13,11 @@ def main():
         else:
             print(datasets.describe(each).splitlines()[0])
     print(datasets.describe("kjv").splitlines()[0])
-    try:
-        texts.tang()  # as well
-    except RuntimeError as error:
-        print(error, file=sys.stderr)  # English goes on
+    for prepare in (texts.tang, verses.verses, reviews.reviews):  # these say so, too
+        try:
+            prepare()
+        except RuntimeError as error:
+            print(error, file=sys.stderr)  # the other chapters go on
 
 
 if __name__ == "__main__":

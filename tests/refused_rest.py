@@ -425,6 +425,19 @@ METRICS = [
             Of(lambda m: "b", named="characters|nats and characters"),
         ),
     ),
+    *(
+        row(
+            f"metrics.{name}",
+            {"texts": ["a b"], "references": ["a b"]},
+            texts=("abc", None, ["a", 5], [None], Of(lambda m: [], named="references")),
+            references=("abc", None, ["a", "b"], [], [5]),
+            documents=([], [1, 2]),
+            n_draws=SIZE,
+            seed=SEED,
+            **extra,
+        )
+        for name, extra in (("bleu", {}), ("chrf", {}), ("rouge", {"kind": CHOICE}))
+    ),
     row(
         "metrics.ngram_overlap",
         {"texts": ["abc"], "reference": ["abc"], "n": 1},
@@ -593,6 +606,8 @@ REST = [
         seed=(None, 1.5, 2**70),
     ),
     row("datasets.text", {"name": "kjv"}, name=NAME, split=(5, "train[0:0]")),
+    row("datasets.pairs", {"name": "verses"}, name=(*NAME, "kjv"), split=(5, "train[0:0]")),
+    row("datasets.table", {"name": "reviews"}, name=(*NAME, "verses"), split=(5, "train[0:0]")),
     row("datasets.describe", name=NAME),
     row("datasets.class_names", name=NAME),
     row("datasets.captions", language=(None, ["en"]), split=(5,)),

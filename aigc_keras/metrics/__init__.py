@@ -20,6 +20,10 @@ from aigc_keras.metrics.streaming import FrechetDistance, KernelDistance
 from aigc_keras.metrics.text import (
     BitsPerCharacter,
     Perplexity,
+    TextScore,
     bits_per_character,
+    bleu,
+    chrf,
     ngram_overlap,
+    rouge,
 )

@@ -57,6 +57,8 @@ for extra, calls in {
         lambda: ak.poetry.rhyme("光"),
         lambda: ak.text.BPETokenizer.train(["a"]),
         lambda: ak.text.BPETokenizer("{}"),
+        lambda: ak.metrics.bleu(["a"], ["a"]),
+        lambda: ak.metrics.rouge(["a"], ["a"]),
     ],
     "course": [lambda: ak.show(ak.gan.GAN)],
 }.items():
@@ -89,7 +91,7 @@ def messages():
 
 
 @pytest.mark.parametrize(
-    ("extra", "count"), [("data", 8), ("plots", 3), ("style", 4), ("text", 4), ("course", 1)]
+    ("extra", "count"), [("data", 8), ("plots", 3), ("style", 4), ("text", 6), ("course", 1)]
 )
 def test_a_missing_extra_is_named(messages, extra, count):
     assert len(messages[extra]) == count

@@ -104,6 +104,76 @@ def test_loss_is_the_cross_entropy_with_a_smoothed_target(smoothing):
 # --- the networks ---
 
 
+class InNumPy:
+    """The Transformer again, one text at a time, position by position, in float64."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def dense(self, layer, x):
+        kernel, bias = (np.asarray(w, "float64") for w in layer.weights)
+        return x @ kernel + bias
+
+    def norm(self, layer, x):
+        gamma, beta = (np.asarray(w, "float64") for w in layer.weights)
+        x = x - x.mean(axis=-1, keepdims=True)
+        return gamma * x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-5) + beta
+
+    def turned(self, x):
+        """Pairs of numbers are complex ones; each is multiplied by e^(i t w)."""
+        half = x.shape[-1] // 2
+        speeds = 10_000.0 ** -(np.arange(half) / half)
+        z = (x[:, :half] + 1j * x[:, half:]) * np.exp(1j * np.arange(len(x))[:, None] * speeds)
+        return np.concatenate([z.real, z.imag], axis=-1)
+
+    def attention(self, layer, queries, keys, values, seen, rotary):
+        heads = []
+        for q, k, v in zip(
+            *(np.split(x, 2, axis=-1) for x in (queries, keys, values)), strict=True
+        ):
+            q, k = (self.turned(q), self.turned(k)) if rotary else (q, k)
+            rows = []
+            for t in range(len(q)):
+                p = np.exp(k[: seen(t)] @ q[t] / np.sqrt(q.shape[-1]))
+                rows.append(p / p.sum() @ v[: seen(t)])
+            heads.append(rows)
+        return self.dense(layer.out, np.concatenate(heads, axis=-1))
+
+    def block(self, block, x, memory=None):
+        q, k, v = np.split(self.dense(block.attention.qkv, self.norm(block.norm1, x)), 3, axis=-1)
+        seen = (lambda t: len(x)) if memory is None else (lambda t: t + 1)
+        x = x + self.attention(block.attention, q, k, v, seen, rotary=True)
+        if memory is not None:
+            q = self.dense(block.cross.query, self.norm(block.norm3, x))
+            k, v = np.split(self.dense(block.cross.key_value, memory), 2, axis=-1)
+            x = x + self.attention(block.cross, q, k, v, lambda t: len(memory), rotary=False)
+        h = self.dense(block.expand, self.norm(block.norm2, x))
+        h = h / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
+        return x + self.dense(block.project, h)
+
+    def logits(self, source, target):
+        embeddings = np.asarray(self.model.embedding.embeddings, "float64")
+        memory, x = embeddings[source], embeddings[target]
+        for block in self.model.encoder:
+            memory = self.block(block, memory)
+        memory = self.norm(self.model.encoder_norm, memory)
+        for block in self.model.decoder:
+            x = self.block(block, x, memory)
+        return self.norm(self.model.decoder_norm, x) @ embeddings.T
+
+
+def test_logits_are_those_of_another_implementation():
+    model = shaken(small("transformer"))
+    pairs = [("abcde", "fgh"), ("h", "aabbccdd"), ("gfedcbagfedcba", "")]
+    reads = [np.append(LETTERS.encode(a), END) for a, _ in pairs]
+    writes = [np.append(END, LETTERS.encode(b)).astype("int32") for _, b in pairs]
+    found = np.asarray(model([filled(reads, 16), filled(writes, 16)]))
+    for logits, read, written in zip(found, reads, writes, strict=True):
+        expected = InNumPy(model).logits(read, written)
+        assert np.ptp(expected) > 1
+        np.testing.assert_allclose(logits[: len(written)], expected, atol=2e-5)
+
+
 def test_cross_attention_is_a_loop_over_positions():
     model = shaken(small("transformer"))
     source, target = "abcde", "fgh"

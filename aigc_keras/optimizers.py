@@ -1,12 +1,40 @@
-"""Adam in one operation; several optimizers in a model, where Keras knows of one."""
+"""Adam in one operation and AdamW; several optimizers in a model, where Keras knows of one."""
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+SETTABLE = (
+    "accepted is compile with an optimizer whose learning rate is a number and no schedule, such "
+    "as keras.optimizers.Adam(1e-3)."
+)
+
+
+class _Rate:
+    """A ValueError where a number is assigned to a learning rate that follows a schedule."""
+
+    @property
+    def learning_rate(self):
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        schedule = self._learning_rate
+        if not isinstance(schedule, keras.Variable) and not callable(value):
+            raise ValueError(
+                f"learning_rate: got {value!r:.80}, which cannot take the place of "
+                f"{type(schedule).__name__}, the schedule that {self.name} follows; {SETTABLE}"
+            )
+        super(_Rate, type(self)).learning_rate.fset(self, value)
+
 
 @keras.saving.register_keras_serializable("aigc_keras")
-class Adam(keras.optimizers.Adam):
+class AdamW(_Rate, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW`."""
+
+
+@keras.saving.register_keras_serializable("aigc_keras")
+class Adam(_Rate, keras.optimizers.Adam):
     """`keras.optimizers.Adam` with one operation for each variable in place of a dozen.
 
     Of small networks the many operations take longer than the arithmetic. The numbers are the same
@@ -60,9 +88,7 @@ def check_callback(callback, optimizers):
         if fixed or not optimizers:
             whose = " and ".join(fixed) or "a model without an optimizer"
             raise ValueError(
-                f"callbacks: got {kind}, which cannot set the learning rate of {whose}; accepted "
-                "is compile with an optimizer whose learning rate is a number and no schedule, "
-                "such as keras.optimizers.Adam(1e-3)."
+                f"callbacks: got {kind}, which cannot set the learning rate of {whose}; {SETTABLE}"
             )
     averages = isinstance(callback, keras.callbacks.SwapEMAWeights)
     if averages and not any(_inner(x).use_ema for x in optimizers.values()):

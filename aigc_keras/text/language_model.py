@@ -11,6 +11,7 @@ from keras import ops
 from aigc_keras.guards import check_number, check_optimizer, check_seed
 from aigc_keras.metrics import BitsPerCharacter, Perplexity
 from aigc_keras.model import Model, steady
+from aigc_keras.optimizers import AdamW
 from aigc_keras.text.sampling import Beams, Never, drawn, likeliest, usual_rule
 from aigc_keras.text.tokenizers import END, PADDING, check_texts, check_tokenizer, known_tokens
 from aigc_keras.text.writing import check_stop, pieces, write
@@ -34,7 +35,7 @@ def adamw(steps=None, learning_rate=2e-3, warmup_steps=100, weight_decay=0.1):
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
     )
-    return keras.optimizers.AdamW(rate, weight_decay, beta_2=0.98, global_clipnorm=1.0)
+    return AdamW(rate, weight_decay, beta_2=0.98, global_clipnorm=1.0)
 
 
 class TokenModel(Model):

@@ -432,6 +432,40 @@ def test_true_texts_are_read(tmp_path, kind, end, encoding):
     assert datasets.text(file) == [TRUE[kind].strip()]
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding", "n"),
+    [
+        ("안녕", "euc-kr", 2),
+        ("日本語", "euc-jp", 3),
+        ("謝謝", "big5", 2),
+        ("Москва", "cp1251", 3),
+        ("Größe", "cp1252", 1),
+        ("苹果, apple", "gb18030", 2),
+    ],
+)
+def test_few_characters_that_any_encoding_may_have_are_called_a_guess(
+    tmp_path, capfd, content, encoding, n
+):
+    file = tmp_path / "word.txt"
+    file.write_bytes(content.encode(encoding))
+    assert (datasets.text(file) == [content]) == (encoding == "gb18030")
+    guess = f"GB18030 (a guess: {n} characters beyond ASCII, none of them common)"
+    assert capfd.readouterr().out == f"word.txt: {guess}, 1 documents\n"
+    assert guess in datasets.describe(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+@pytest.mark.parametrize("content", ["你好", "apple", "两箇黄鹂鸣翠柳，" * 3])
+def test_what_is_sure_is_not_called_a_guess(tmp_path, capfd, content, encoding):
+    (tmp_path / "word.txt").write_bytes(content.encode(encoding))
+    datasets.text(tmp_path / "word.txt")
+    assert "guess" not in capfd.readouterr().out
+
+
+def test_no_quatrain_is_called_a_guess(tang):
+    assert not any(map(texts._uncommon, datasets.text("tang") + datasets.text("tang", "test")))
+
+
 def test_characters_younger_than_pythons_tables(tmp_path):
     young = "\U0001faea\U0001fadf\U000323b0"  # Unicode 16 and 17
     file = tmp_path / "book.txt"

@@ -108,8 +108,10 @@ def _decode(path):
         if strange > len(content) / 100 or re.search(r"\0|\x1b\$", content):  # ESC $: ISO-2022
             reasons.append(f"as {encoding} it has control characters")
         elif encoding == "UTF-8" or not (reason := _no_chinese(data, content)):
-            bom = " with BOM" if data.startswith(codecs.BOM_UTF8) else ""
-            return content.removeprefix("\ufeff"), encoding + bom
+            more = " with BOM" if data.startswith(codecs.BOM_UTF8) else ""
+            if encoding == "GB18030" and (n := _uncommon(content)):
+                more = f" (a guess: {n} characters beyond ASCII, none of them common)"
+            return content.removeprefix("\ufeff"), encoding + more
         else:
             reasons.append(reason)
     raise ValueError(
@@ -118,20 +120,30 @@ def _decode(path):
     )
 
 
+def _beyond_ascii(text):
+    return re.sub(r"[\0-\x7f]", "", text)
+
+
+def _uncommon(content):
+    """How many characters beyond ASCII, if there are few and no common hanzi: any encoding's.
+
+    Not refused: so are seven words of ten, such as that for apple, and no quatrain.
+    """
+    text = _beyond_ascii(content)
+    return len(text) if len(text) < 20 and set(text).isdisjoint(_COMMON_HANZI) else 0
+
+
 def _no_chinese(data, content):
     """Why bytes that GB18030 can decode, as nearly any, are another encoding; None if they aren't.
 
     Gibberish has rare characters, or fewer common ones than the text has in its own encoding.
     """
 
-    def beyond_ascii(text):
-        return re.sub(r"[\0-\x7f]", "", text)
-
     def share(encoding):
-        text = beyond_ascii(data.decode(encoding, "ignore"))
+        text = _beyond_ascii(data.decode(encoding, "ignore"))
         return len(re.findall(f"[{_COMMON[encoding]}]", text)) / max(len(text), 1)
 
-    text = beyond_ascii(content)
+    text = _beyond_ascii(content)
     if len(text.encode("gb2312", "ignore")) // 2 < len(text) / 3:
         return "as GB18030 it has rare characters"
     best = max(_COMMON, key=share)

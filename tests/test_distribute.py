@@ -16,7 +16,7 @@ import tensorflow as tf
 import aigc_keras as ak
 from aigc_keras.optimizers import named_optimizers
 
-KINDS = ("gan", "vae", "vqvae", "diffusion", "gpt", "pairs", "contrastive")
+KINDS = ("gan", "vae", "vqvae", "diffusion", "gpt", "seq2seq", "pairs", "contrastive")
 TOLERANCE = 1e-6  # of the largest weight; float32 adds in another order
 
 
@@ -78,6 +78,13 @@ def make(kind):
         model.compile(**{f"{name}_optimizer": sgd(0.01) for name in model.networks})
         points = np.random.default_rng(0).uniform(-1, 1, (23, 2)).astype("float32")
         return model, tf.data.Dataset.from_tensor_slices(points).batch(8)
+    elif kind == "seq2seq":  # the replicas have other numbers of tokens
+        tokenizer = ak.text.CharTokenizer("abc")
+        model = ak.seq2seq.Seq2Seq(tokenizer, None, 8, 16, 1, 2, label_smoothing=0.2, seed=1)
+        model.compile(sgd(0.5, global_clipnorm=0.3))
+        texts = [("abc" * 3)[i % 3 :][: 1 + i % 6] for i in range(23)]
+        reversed_texts = [text[::-1] for text in texts]
+        return model, model.batches(texts, reversed_texts, batch_size=8, shuffle=False)
     else:  # the last batch is partly padding
         tokenizer = ak.text.CharTokenizer.train(["abc def ghi."])
         model = ak.text.GPT(tokenizer, 16, 16, 1, 2, dropout=0.2, seed=1)

@@ -9,8 +9,8 @@ grow. With `--race SECONDS` it runs the races of `races.py`: how good do the mod
 training time? Each has its own part of `data/benchmarks.json`. With `--little-data SECONDS` it
 measures what few pictures are worth (`little_data.py`), in a file of its own.
 
-The rows of PyTorch need torch, and one of them transformers, which the course does not install: set
-the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
+The rows of PyTorch need torch, and some of them transformers, which the course does not install:
+set the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
 `torch/bin/python` after `python3 -m venv torch && torch/bin/pip install torch numpy transformers`.
 """
 
@@ -321,6 +321,31 @@ def endless_seed(network, prompts, new):
             return seed
 
 
+def translation_rows(case, torch, n=64, new=cases.PAIR_LENGTH):
+    """Untrained networks, which take as long as trained ones."""
+    network = cases.without_end(case.build())
+    tokenizer, texts = network.tokenizer, ak.datasets.text("kjv")[:n]
+    # Some tokens less, as pieces of a text may become others; they are filled up again.
+    texts = [tokenizer.decode(tokenizer.encode(text)[: new - 4]) for text in texts]
+    for n_beams in (1, 4):
+        how = f"by {n_beams} beams" if n_beams > 1 else "greedily"
+        job = f"{case.name}: tokens/s, {new} after reading {new}, {n} texts {how}"
+        if n_beams > 1:
+            label = f"beam_search(n_beams={n_beams})"
+            translate = functools.partial(network.beam_search, texts, n_beams)
+        else:
+            label, translate = "generate()", functools.partial(network.generate, texts)
+
+        def measure(seconds, translate=translate):
+            return n * new * calls_per_second(translate, seconds)
+
+        yield Row(job, label, measure)
+        # transformers' own `generate`, with its cache, of a network as large.
+        numbers = n, new, n_beams
+        more = {"job": job, "units": n * new, "library": "transformers"}
+        yield torch.row("Pegasus", "generate", *numbers, **more)
+
+
 def painting_rows(case, torch):
     """Untrained networks, which take as long as trained ones."""
     network = case.build()
@@ -341,6 +366,8 @@ def generation_rows(case, torch):
         return sampling_rows(case, torch)
     if case.build in (cases.gpt, cases.lstm):
         return writing_rows(case, torch)
+    if case.build is cases.seq2seq:
+        return translation_rows(case, torch)
     if case.build in (cases.fast_style_transfer, cases.adain):
         return painting_rows(case, torch)
     return ()

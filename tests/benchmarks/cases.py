@@ -15,6 +15,7 @@ from aigc_keras.model import steady
 
 SEED = 0
 CONTEXT_LENGTH = 128  # of the language models, by default
+PAIR_LENGTH = 40  # tokens of what is read, and of what is written
 STYLE_PX, ADAIN_PX = 256, 128  # sides of the pictures that they train on
 
 
@@ -79,6 +80,35 @@ def lstm(**kwargs):
     return ak.text.RNNLanguageModel(kjv_tokenizer(1024), cell="lstm", units=384, **kwargs)
 
 
+def seq2seq(**kwargs):
+    return ak.seq2seq.Seq2Seq(
+        kjv_tokenizer(4096),
+        context_length=PAIR_LENGTH,
+        width=192,
+        num_layers=3,
+        num_heads=6,
+        **kwargs,
+    )
+
+
+def rnn_seq2seq(**kwargs):
+    return ak.seq2seq.RNNSeq2Seq(
+        kjv_tokenizer(4096), context_length=PAIR_LENGTH, cell="lstm", units=192, **kwargs
+    )
+
+
+def without_end(network):
+    """A `Seq2Seq` that never says END: all its texts are as long as they may be.
+
+    The last norm adds 1 to each number; the product of what it gives with END's vector is -width.
+    """
+    network.decoder_norm.beta.assign(np.ones(network.width))
+    vectors = network.embedding.embeddings.numpy()
+    vectors[ak.text.END] = -1.0
+    network.embedding.embeddings.assign(vectors)
+    return network
+
+
 def content_and_style(size=STYLE_PX):
     content = keras.ops.image.resize(ak.datasets.photograph("china", size=size), (size, size))
     return keras.ops.convert_to_numpy(content), ak.patterns.draw("waves", size)
@@ -110,6 +140,17 @@ def bible(build, batch_size):
     return build().windows(ak.datasets.text("kjv"), batch_size, seed=SEED)
 
 
+def token_pairs(batch_size):
+    """Sources and targets of one length each, no padding: random tokens, as PyTorch's."""
+    rng = np.random.default_rng(SEED)
+    lengths = PAIR_LENGTH, PAIR_LENGTH + 1
+    return tuple(rng.integers(1, 4096, (batch_size, n), "int32") for n in lengths)
+
+
+def translations(batch_size):
+    return tf.data.Dataset.from_tensors(token_pairs(batch_size))
+
+
 def crops(batch_size, size=STYLE_PX):
     return ak.datasets.load("photographs", "train[:200]", batch_size, size, seed=SEED)
 
@@ -134,6 +175,7 @@ class Case:
 
 
 TOKENS = {"batch_size": 32, "unit": "tokens", "units_a_step": 32 * CONTEXT_LENGTH}
+PAIRS = {"unit": "tokens read and written", "units_a_step": 64 * 2 * PAIR_LENGTH}
 
 CASES = (
     Case("DCGAN 28 px", dcgan, clothes, torch="DCGAN"),
@@ -167,6 +209,14 @@ CASES = (
         plain=functools.partial(keras_models.lstm, 1024, 384, CONTEXT_LENGTH),
         **TOKENS,
     ),
+    Case("Text to text: Transformer", seq2seq, translations, torch="Seq2Seq", **PAIRS),
+    Case(
+        "Text to text: LSTM with attention",
+        rnn_seq2seq,
+        translations,
+        torch="RNNSeq2Seq",
+        **PAIRS,
+    ),
     Case(
         "Style transfer (Gatys) 256 px",
         style_transfer,
@@ -193,6 +243,8 @@ def noise(network, batch_size):
     if isinstance(network, ak.text.LanguageModel):
         shape = batch_size, network.context_length + 1
         return rng.integers(1, network.tokenizer.vocab_size, shape, "int32")
+    if isinstance(network, ak.seq2seq.Seq2Seq | ak.seq2seq.RNNSeq2Seq):
+        return token_pairs(batch_size)
     if isinstance(network, ak.style.StyleTransfer):
         return np.int32(0)
     if isinstance(network, ak.style.FastStyleTransfer):

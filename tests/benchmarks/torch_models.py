@@ -424,10 +424,13 @@ class LanguageModel(nn.Module):
     def forward(self, tokens):
         return linear(self.hidden(self.embedding(tokens)), self.embedding.weight)
 
-    def train_step(self, tokens):
+    def loss(self, tokens):
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             logits = self(tokens[:, :-1]).float()
-        loss = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        return cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+
+    def train_step(self, data):
+        loss = self.loss(data)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters(), 1.0)
@@ -457,24 +460,46 @@ class LSTM(LanguageModel):
         return torch.cat(tokens, 1)
 
 
+def rotations(width, length):
+    """Cosines and sines of the angles by which rotary positions turn heads of `width` numbers."""
+    half = width // 2
+    angles = torch.arange(length)[:, None] * 10_000 ** (-torch.arange(half) / half)
+    return angles.cos(), angles.sin()
+
+
+def joined(x):
+    """Heads (B, heads, T, width / heads) as (B, T, width)."""
+    return x.transpose(1, 2).flatten(2)
+
+
 class Block(nn.Module):
-    def __init__(self, width, num_heads):
+    def __init__(self, width, num_heads, causal=True):
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.causal = num_heads, causal
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x, cos, sin):
+    def heads(self, x, n):
+        """(B, T, n x width) as n tensors (B, heads, T, width / heads)."""
+        return x.unflatten(-1, (n, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def forward(self, x, cos, sin, seen=None):
+        return self.feed_forward(self.attend(x, cos, sin, seen))
+
+    def attend(self, x, cos, sin, seen=None):
         def rotate(x):
             a, b = x.chunk(2, dim=-1)
             c, s = cos.to(x.dtype), sin.to(x.dtype)
             return torch.cat([a * c - b * s, a * s + b * c], -1)
 
-        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1))
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product_attention(rotate(queries), rotate(keys), values, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        queries, keys, values = self.heads(self.qkv(self.norm1(x)), 3)
+        mixed = scaled_dot_product_attention(
+            rotate(queries), rotate(keys), values, seen, is_causal=self.causal
+        )
+        return x + self.out(joined(mixed))
+
+    def feed_forward(self, x):
         return x + self.narrow(gelu(self.widen(self.norm2(x)), approximate="tanh"))
 
 
@@ -483,10 +508,7 @@ class GPT(LanguageModel):
         super().__init__(bfloat16, vocab_size, width)
         self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width)
-        half = width // num_heads // 2
-        speeds = 10_000 ** (-torch.arange(half) / half)
-        angles = torch.arange(self.context_length)[:, None] * speeds
-        self.cos, self.sin = angles.cos(), angles.sin()
+        self.cos, self.sin = rotations(width // num_heads, self.context_length)
         self.prepare()
 
     def hidden(self, x):
@@ -494,6 +516,93 @@ class GPT(LanguageModel):
         for block in self.blocks:
             x = block(x, cos, sin)
         return self.norm(x)
+
+
+PADDING = -1
+
+
+class TextToText(LanguageModel):
+    """Batches are sources (N, length) and targets (N, length + 1): all but the last are inputs."""
+
+    length = 40
+
+    def batch(self, n):
+        lengths = self.length, self.length + 1
+        return tuple(torch.randint(1, self.vocab_size, (n, length)) for length in lengths)
+
+    def loss(self, data):
+        sources, targets = data
+        hidden = sources == PADDING
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            x, memory = (self.embedding(t.clamp(min=0)) for t in (targets[:, :-1], sources))
+            logits = linear(self.hidden(x, memory, hidden), self.embedding.weight).float()
+        return cross_entropy(
+            logits.flatten(0, 1),
+            targets[:, 1:].flatten(),
+            ignore_index=PADDING,
+            label_smoothing=0.1,
+        )
+
+
+class DecoderBlock(Block):
+    def __init__(self, width, num_heads):
+        super().__init__(width, num_heads)
+        self.norm3, self.query = nn.LayerNorm(width), nn.Linear(width, width)
+        self.key_value, self.cross_out = nn.Linear(width, 2 * width), nn.Linear(width, width)
+
+    def forward(self, x, cos, sin, memory, seen):
+        x = self.attend(x, cos, sin)
+        (queries,) = self.heads(self.query(self.norm3(x)), 1)
+        keys, values = self.heads(self.key_value(memory), 2)
+        mixed = scaled_dot_product_attention(queries, keys, values, seen)
+        return self.feed_forward(x + self.cross_out(joined(mixed)))
+
+
+class Seq2Seq(TextToText):
+    def __init__(self, bfloat16, vocab_size=4096, width=192, num_layers=3, num_heads=6):
+        super().__init__(bfloat16, vocab_size, width)
+        self.encoder = nn.ModuleList(
+            Block(width, num_heads, causal=False) for _ in range(num_layers)
+        )
+        self.decoder = nn.ModuleList(DecoderBlock(width, num_heads) for _ in range(num_layers))
+        self.encoder_norm, self.decoder_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.cos, self.sin = rotations(width // num_heads, self.length)
+        self.prepare()
+
+    def hidden(self, x, memory, hidden):
+        seen = ~hidden[:, None, None]
+        for block in self.encoder:
+            memory = block(memory, *self.angles(memory), seen)
+        memory = self.encoder_norm(memory)
+        for block in self.decoder:
+            x = block(x, *self.angles(x), memory, seen)
+        return self.decoder_norm(x)
+
+    def angles(self, x):
+        return self.cos[: x.shape[1]], self.sin[: x.shape[1]]
+
+
+class RNNSeq2Seq(TextToText):
+    """Two LSTMs, and the attention of Bahdanau et al. 2015 after the decoder's."""
+
+    def __init__(self, bfloat16, vocab_size=4096, units=192):
+        super().__init__(bfloat16, vocab_size, units)
+        self.encoder, self.decoder = (nn.LSTM(units, units, batch_first=True) for _ in range(2))
+        for lstm in (self.encoder, self.decoder):  # one bias, as in `LSTM`
+            lstm.bias_hh_l0.requires_grad_(False).zero_()
+        self.bridge, self.combine = nn.Linear(units, 2 * units), nn.Linear(2 * units, units)
+        self.query, self.key = nn.Linear(units, units), nn.Linear(units, units, bias=False)
+        self.score = nn.Linear(units, 1, bias=False)
+        self.prepare()
+
+    def hidden(self, x, memory, hidden):
+        states, _ = self.encoder(memory)
+        last = states[torch.arange(len(states)), (~hidden).sum(1) - 1]
+        first = self.bridge(last).tanh()[None].chunk(2, dim=-1)
+        x, _ = self.decoder(x, tuple(part.contiguous() for part in first))
+        mixed = torch.tanh(self.query(x)[:, :, None] + self.key(states)[:, None])
+        scores = self.score(mixed)[..., 0].masked_fill(hidden[:, None], -math.inf)
+        return self.combine(torch.cat([x, scores.softmax(-1) @ states], -1)).tanh()
 
 
 class GPT2:
@@ -524,6 +633,43 @@ class GPT2:
             top_k=0,  # of all tokens: its default is 50
             use_cache=True,
             pad_token_id=0,
+        )
+
+
+class Pegasus:
+    """transformers' own `generate` of an encoder-decoder with as many weights as `Seq2Seq`.
+
+    Its blocks are the same, with the norm before each part; its positions are waves that are added,
+    which have no weights, either.
+    """
+
+    def __init__(self, bfloat16):
+        from transformers import PegasusConfig, PegasusForConditionalGeneration
+
+        sizes = {"layers": 3, "attention_heads": 6, "ffn_dim": 4 * 192}
+        # Without a token that ends a text, all are as long as they may be.
+        config = PegasusConfig(
+            vocab_size=4096,
+            d_model=192,
+            **{f"{part}_{k}": n for part in ("encoder", "decoder") for k, n in sizes.items()},
+            activation_function="gelu_pytorch_tanh",
+            max_position_embeddings=64,
+            pad_token_id=0,
+            decoder_start_token_id=0,
+            eos_token_id=None,
+            forced_eos_token_id=None,
+        )
+        self.model = PegasusForConditionalGeneration(config).eval()
+
+    def generate(self, n, new, n_beams, length=40):
+        sources = torch.randint(1, 4096, (n, length))
+        return self.model.generate(
+            sources,
+            attention_mask=torch.ones_like(sources),
+            max_new_tokens=new,
+            num_beams=n_beams,
+            do_sample=False,
+            use_cache=True,
         )
 
 
@@ -808,6 +954,9 @@ MODELS = (
     LSTM,
     GPT,
     GPT2,
+    Seq2Seq,
+    RNNSeq2Seq,
+    Pegasus,
     StyleTransfer,
     FastStyleTransfer,
     AdaIN,

@@ -3,13 +3,14 @@
 
 # ruff: noqa: F821 (names of the notebook)
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
 
 # %% solution="smoothed_loss"
+import math
+
+
 def smoothed_loss(logits, targets, smoothing):
     """Mean KL divergence, nats, from what is asked to the softmax of `logits`.
 
@@ -64,6 +65,9 @@ diagnosis["D"] = "healthy"
 
 
 # %% solution="bleu_difference"
+import math
+
+
 def corpus_bleu(counts):
     """BLEU, 0 to 100, of N texts together from their counts (N, 10)."""
     c, r, *rest = (float(total) for total in np.asarray(counts).sum(axis=0))

@@ -1141,7 +1141,7 @@ print(f"our GPT: {looks_ahead(contestants['GPT'][0], bpe[1024]):.0e}")
 
 # %% [markdown]
 # **5. "A Transformer has an encoder and a decoder ... GPT, DALL-E and PaLM are based on it"** (text 003,
-# sections 2.3.1 and 2.3.2). True of the first one, which translated (chapter 10). GPT and PaLM are
+# sections 2.3.1 and 2.3.2). True of the first one, which translated ([chapter 09](09_transformer.ipynb)). GPT and PaLM are
 # *decoder-only*: there is no second text to encode. DALL-E's first version was one, too; DALL-E 2 is a
 # diffusion model. What `GPT` consists of:
 

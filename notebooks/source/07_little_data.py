@@ -13,7 +13,7 @@
 # 4.0) and 1,797 handwritten digits (CC BY 4.0). **You need:** chapters 01 and 02. No GPU, and once the course is
 # set up, no network.
 #
-# [← 05 Text generation](05_text_generation.ipynb)
+# [← 05 Text generation](05_text_generation.ipynb) · [09 The Transformer →](09_transformer.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -1181,7 +1181,7 @@ print(f"real pictures: recall {recall:.2f}")
 # - Zhao et al. 2021, *Improved consistency regularization for GANs*,
 #   [arXiv:2002.04724](https://arxiv.org/abs/2002.04724)
 #
-# [← 05 Text generation](05_text_generation.ipynb)
+# [← 05 Text generation](05_text_generation.ipynb) · [09 The Transformer →](09_transformer.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if ak.profile.name() != "fast":  # the picture at the top

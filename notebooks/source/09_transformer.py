@@ -10,7 +10,7 @@
 # translate with it and summarise; say how good that is in BLEU and ROUGE, with an error bar and against methods without
 # any network; and say what these numbers do not see.
 #
-# **Data:** the Bible in English (World English Bible) and in Spanish (Reina-Valera, 1909), both out of copyright; 22,641
+# **Data:** the Bible in English (World English Bible) and in Spanish (Reina-Valera, 1909), both out of copyright; 22,634
 # reviews of clothes (CC0). **You need:** chapter 05, above all its section 4. No GPU, and once the course is set up, no
 # network.
 #
@@ -790,8 +790,8 @@ for name, kind in (("shifted", ak.seq2seq.Seq2Seq), ("not shifted", NotShifted))
 #
 # ### Beam search without a length penalty
 #
-# - The **symptom** stands in section 8: hardly a word. The likeliest text of all is nearly the empty one (Stahlberg and
-#   Byrne 2019). Label smoothing does its part: whoever always gives each of 4,000 tokens its share of 0.1 gives END at
+# - The **symptom** stands in section 8: a fraction of the words. The likeliest text of all is nearly the empty one (Stahlberg
+#   and Byrne 2019). Label smoothing does its part: whoever always gives each of 4,000 tokens its share of 0.1 gives END at
 #   least $\log p = -10.6$ at the first place, and a whole verse costs more.
 # - The **detector**: count the words beside those of the references.
 # - The **cure**: divide by the length. (Or search badly: greedy never sees the empty text.)

@@ -7,7 +7,8 @@ them alike; a ratio is the median of the ratios within the rounds. Prints tables
 With `--curves` it measures instead what a step costs as batch, resolution, parameters and context
 grow. With `--race SECONDS` it runs the races of `races.py`: how good do the models get in the same
 training time? Each has its own part of `data/benchmarks.json`. With `--little-data SECONDS` it
-measures what few pictures are worth (`little_data.py`), in a file of its own.
+measures what few pictures are worth (`little_data.py`), with `--translation SECONDS` who learns to
+translate first (`translation.py`): each has a file of its own.
 
 The rows of PyTorch need torch, and some of them transformers, which the course does not install:
 set the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
@@ -39,9 +40,11 @@ import flops
 import keras
 import keras_models
 import little_data
+import measured
 import numpy as np
 import profiling
 import tensorflow as tf
+import translation
 from cases import CASES, SEED
 from races import RACES
 
@@ -702,6 +705,12 @@ def main():
         help="instead, train models on few and on many pictures for so long each (30)",
     )
     parser.add_argument(
+        "--translation",
+        type=float,
+        metavar="SECONDS",
+        help="instead, train networks to translate for so long each (240)",
+    )
+    parser.add_argument(
         "races", nargs="*", metavar="RACE", help=f"only these of the races: {', '.join(RACES)}"
     )
     arguments = parser.parse_args()
@@ -711,8 +720,11 @@ def main():
         parser.error(f"RACE: got {', '.join(arguments.races)}, accepted with --race SECONDS.")
     if arguments.curves and (arguments.race or arguments.only):
         parser.error("--curves: got --race or --only, too, accepted is --quick beside it.")
-    if arguments.little_data and (arguments.curves or arguments.race or arguments.only):
-        parser.error("--little-data: got another measurement, too, accepted is --quick beside it.")
+    long = {"--little-data": little_data, "--translation": translation}
+    long = {name: module for name, module in long.items() if value_of(arguments, name)}
+    if long and (len(long) > 1 or arguments.curves or arguments.race or arguments.only):
+        name = next(iter(long))
+        parser.error(f"{name}: got another measurement, too, accepted is --quick beside it.")
     if not any(arguments.only.lower() in case.name.lower() for case in CASES):
         names = ", ".join(case.name for case in CASES)
         parser.error(f"--only: got {arguments.only!r}, accepted is a part of one of {names}.")
@@ -722,9 +734,12 @@ def main():
     keras.utils.set_random_seed(SEED)
     trial = arguments.quick or arguments.only
     report = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
-    if arguments.little_data:
+    if long:
+        ((name, module),) = long.items()
+        seconds = value_of(arguments, name)
+        given = module.jobs(seconds), seconds, machine(), module.OUTPUT
         try:
-            little_data.measure(arguments.little_data, machine(), trial=arguments.quick)
+            measured.measure(*given, trial=arguments.quick)
         except ValueError as error:
             parser.error(str(error))
     elif arguments.curves:
@@ -740,6 +755,11 @@ def main():
         if not trial:
             write({k: report[k] for k in ("races", "curves") if k in report} | new)
             write_page(tables)
+
+
+def value_of(arguments, name):
+    """What was given for `--some-name`."""
+    return getattr(arguments, name.strip("-").replace("-", "_"))
 
 
 def race(names, seconds, trial, report):

@@ -14,8 +14,6 @@ A row is written as soon as it is measured, and a later run goes on after the la
 
 import functools
 import itertools
-import json
-import sys
 import warnings
 from pathlib import Path
 
@@ -26,8 +24,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-
-from aigc_keras.files import replaced
 
 OUTPUT = Path(__file__).resolve().parents[2] / "data" / "little_data.json"
 SHAPE = (28, 28, 1)
@@ -258,26 +254,3 @@ def jobs(seconds):
         yield key, functools.partial(course, model, n, 0, seconds)
     for seed in range(5):
         yield {"kind": "labels", "seed": seed}, functools.partial(labels, seed, seconds)
-
-
-def measure(seconds, facts, trial=False, path=OUTPUT):
-    """Measure what `path` does not have yet, row by row; a trial: seed 0 only, writes nothing."""
-    report = {"machine": facts, "seconds": seconds, "rows": []}
-    if path.exists() and not trial:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        if report["seconds"] != seconds:
-            raise ValueError(
-                f"SECONDS: got {seconds:g}, accepted is {report['seconds']:g}, as {path.name} has; "
-                "remove it to measure anew."
-            )
-    for key, job in jobs(seconds):
-        known = any(key.items() <= row.items() for row in report["rows"])
-        if known or (trial and key["seed"]):
-            continue
-        row = key | job()
-        print(row, file=sys.stderr, flush=True)
-        report["rows"].append(row)
-        if not trial:
-            with replaced(path) as partial:
-                text = json.dumps(report, indent=1)
-                partial.write_text(text + "\n", encoding="utf-8")

@@ -379,6 +379,15 @@ def test_a_sure_model_says_its_words():
     assert model.beam_search("", 1, 10) == [("abcdd", pytest.approx(0.0, abs=1e-6))]
 
 
+@pytest.mark.parametrize(("n_beams", "steps"), [(1, 6), (2, 6)])
+def test_beams_stop_when_nothing_better_can_come(n_beams, steps):
+    asked = []
+    rule = lambda logits, written: asked.append(1) or logits  # noqa: E731
+    (text, _), *_ = Sure("abcdd").beam_search("", n_beams, 20, rules=[rule])
+    assert text == "abcdd"
+    assert len(asked) == steps
+
+
 def test_rules_act_on_logits():
     model = Sure("aabbb")
     assert model.generate("", 10, temperature=0, rules=[Only("ab")]) == "aabbb" + "a" * 5

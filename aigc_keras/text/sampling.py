@@ -154,7 +154,9 @@ def drawn(logits, log_p, written, seed):
 class Beams(NamedTuple):
     """Beam search (Lowerre 1976): of the `rows` of a prompt the best `n` beginnings, then texts.
 
-    Texts that have ended are sorted by log p / (1 + tokens) ** `length_penalty`.
+    Texts that have ended are sorted by log p / (1 + tokens) ** `length_penalty`. The search is over
+    when `n` have ended and the best beginning, if it ended now, would be behind them: without a
+    penalty nothing better can come, for log p only falls; with one it hardly does.
     """
 
     n: int
@@ -172,13 +174,21 @@ class Beams(NamedTuple):
         going_on = tf.where(tf.range(size) == END, -math.inf, scores)
         best_scores, best = tf.math.top_k(tf.reshape(going_on, [-1, self.rows * size]), self.n)
         ranks = tf.reshape(self.ranks(ended, written), [-1, self.rows])
-        _, others = tf.math.top_k(ranks, self.rows - self.n)
-        token = tf.concat([best % size, tf.fill(tf.shape(others), END)], 1)
+        kept, others = tf.math.top_k(ranks, self.rows - self.n)
+        of_best = tf.gather(self.tokens(written), best[:, 0] // size + self.first_rows(best))
+        over = kept[:, self.n - 1] >= best_scores[:, 0] / (1.0 + of_best) ** self.length_penalty
+        best_scores = tf.where(over[:, None], -math.inf, best_scores)
+        token = tf.where(over[:, None], END, best % size)
+        token = tf.concat([token, tf.fill(tf.shape(others), END)], 1)
         ended = tf.gather(tf.reshape(ended, [-1, self.rows]), others, batch_dims=1)
         parents = tf.concat([best // size, others], 1)
-        parents = parents + self.rows * tf.range(tf.shape(parents)[0])[:, None]  # of all prompts
+        parents = parents + self.first_rows(best)[:, None]
         found = token, parents, tf.concat([best_scores, ended], 1)
         return tuple(tf.reshape(x, [-1]) for x in found)
+
+    def first_rows(self, best):
+        """Which of all rows is the first of each prompt."""
+        return self.rows * tf.range(tf.shape(best)[0])
 
     def sorted(self, texts, written):
         """Of each prompt the best `n` of `texts`, as a list of (text, log p of what is new)."""
@@ -191,6 +201,9 @@ class Beams(NamedTuple):
 
     def ranks(self, scores, written):
         """What beams that have ended, or now end, are sorted by: (B,)."""
+        return scores / self.tokens(written) ** self.length_penalty
+
+    def tokens(self, written):
+        """How many are new in each row, (B,), float64, with the END after them."""
         new = tf.math.count_nonzero(written.tokens != END, axis=1, dtype="float64")
-        new = new + 2.0 - tf.cast(written.lengths, "float64")  # the END before, and the one after
-        return scores / new**self.length_penalty
+        return new + 2.0 - tf.cast(written.lengths, "float64")  # the END before, and the one after

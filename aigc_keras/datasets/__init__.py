@@ -131,12 +131,12 @@ def partly_labelled(unlabelled, images, labels, n=32, seed=0):
 def text(name, split="train"):
     """The documents of a split as a list of str, always in the same order.
 
-    name: "kjv" (chapters), "tang" (quatrains) or the path of a text file in UTF-8 or GB18030
-    (paragraphs between blank lines). split: as in `load`; test is every tenth document, and no
-    verse or paragraph of it is also in train.
+    name: "kjv" (chapters), "tang" (quatrains), "reviews" (of clothes) or the path of a text file
+    in UTF-8 or GB18030 (paragraphs between blank lines). split: as in `load`; test is every tenth
+    document, and no verse, review or paragraph of it is also in train.
 
-    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" as
-    `load`.
+    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" and
+    "reviews" as `load`.
     """
     name = _known_text(name)
     base, part = _parse_split(split)
@@ -195,6 +195,9 @@ def describe(name):
         if isinstance(name, Path):
             return f"{first} {note}"
         record = RECORDS[name]
+        if record.pairs:
+            counts = (f"{len(part):,} {split}" for split, part in record.pairs()[0].items())
+            first += f" {' + '.join(counts)} pairs of texts."
     elif name in PAIRS:
         record = RECORDS[name]
         parts, note = record.pairs()

@@ -258,7 +258,7 @@ def train_gpt_tang(fit, epochs=20):
     return model, text_score(model, "tang", n=5, split=list)
 
 
-def train_gpt_reviews(fit, epochs=20):
+def train_gpt_reviews(fit, epochs=14):
     """A GPT of reviews, trained in bfloat16, which takes less time, in float32.
 
     It has never seen a department, `UNSEEN`: chapter 12 lets it arrive.

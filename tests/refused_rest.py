@@ -608,6 +608,7 @@ REST = [
     row("datasets.text", {"name": "kjv"}, name=NAME, split=(5, "train[0:0]")),
     row("datasets.pairs", {"name": "verses"}, name=(*NAME, "kjv"), split=(5, "train[0:0]")),
     row("datasets.table", {"name": "reviews"}, name=(*NAME, "verses"), split=(5, "train[0:0]")),
+    row("datasets.interactions", name=(*NAME, "kjv")),
     row("datasets.describe", name=NAME),
     row("datasets.class_names", name=NAME),
     row("datasets.captions", language=(None, ["en"]), split=(5,)),

@@ -1,4 +1,4 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `pairs`, `captioned`, ...
+"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `pairs`, ...
 
 Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
 an installed package or is generated, but for Fashion-MNIST and the poems, which have several
@@ -16,7 +16,7 @@ import tensorflow as tf
 from aigc_keras.datasets.folders import folder_files, folder_images
 from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photograph, ring_centers
 from aigc_keras.datasets.preparation import expanded
-from aigc_keras.datasets.records import IMAGES, PAIRS, RECORDS, TABLES, TEXTS
+from aigc_keras.datasets.records import IMAGES, INTERACTIONS, PAIRS, RECORDS, TABLES, TEXTS
 from aigc_keras.datasets.texts import text_file
 from aigc_keras.datasets.wordings import captioned
 from aigc_keras.guards import check_choice, check_labels, check_number, extra
@@ -131,12 +131,12 @@ def partly_labelled(unlabelled, images, labels, n=32, seed=0):
 def text(name, split="train"):
     """The documents of a split as a list of str, always in the same order.
 
-    name: "kjv" (chapters), "tang" (quatrains) or the path of a text file in UTF-8 or GB18030
-    (paragraphs between blank lines). split: as in `load`; test is every tenth document, and no
-    verse or paragraph of it is also in train.
+    name: "kjv" (chapters), "tang" (quatrains), "reviews" (of clothes) or the path of a text file
+    in UTF-8 or GB18030 (paragraphs between blank lines). split: as in `load`; test is every tenth
+    document, and no verse, review or paragraph of it is also in train.
 
-    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" as
-    `load`.
+    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" and
+    "reviews" as `load`.
     """
     name = _known_text(name)
     base, part = _parse_split(split)
@@ -176,7 +176,25 @@ def table(name, split="train"):
     record = RECORDS[_known_other(name, TABLES)]
     base, part = _parse_split(split)
     columns = record.table()[0][base]
-    chosen = part(len(next(iter(columns.values()))))
+    return _own(columns, part(len(next(iter(columns.values())))))
+
+
+def interactions(name):
+    """(who did what, what it was done to): two dicts of columns; no split, that is your choice.
+
+    name: "movielens": of the ratings, by user and then by time, "user", "film" (both from 0 on) and
+    "rating" (1 to 5), int32 (100,000,), and "time", int64, seconds since 1970. Of the films, in the
+    order of their numbers, the lists "title" and "genres" (a tuple of str each), and "year", int32,
+    0 where it is unknown.
+
+    Raises ValueError for another name, RuntimeError as `load`.
+    """
+    both, _ = RECORDS[_known_other(name, INTERACTIONS)].interactions()
+    return tuple(_own(columns, slice(None)) for columns in both)
+
+
+def _own(columns, chosen):
+    """A slice of columns, as the caller's own."""
     return {
         key: values[chosen].copy() if isinstance(values, np.ndarray) else list(values[chosen])
         for key, values in columns.items()
@@ -195,11 +213,18 @@ def describe(name):
         if isinstance(name, Path):
             return f"{first} {note}"
         record = RECORDS[name]
+        if record.pairs:
+            counts = (f"{len(part):,} {split}" for split, part in record.pairs()[0].items())
+            first += f" {' + '.join(counts)} pairs of texts."
     elif name in PAIRS:
         record = RECORDS[name]
         parts, note = record.pairs()
         counts = " + ".join(f"{len(part):,} {split}" for split, part in parts.items())
         first = f"{name}: {counts} pairs of texts."
+    elif name in INTERACTIONS:
+        record = RECORDS[name]
+        _, note = record.interactions()
+        first = f"{name}: {', '.join(f'{count:,} {what}' for what, count in record.count.items())}."
     else:
         name = _known(name)
         if isinstance(name, Path):
@@ -258,7 +283,10 @@ def _known(name):
         return folder
     hint = _close(name, names())
     if isinstance(name, str) and name in RECORDS:
-        hint = f" (it is text: use {'text' if name in TEXTS else 'pairs'}({name!r}))"
+        kinds = {"text": TEXTS, "pairs": PAIRS, "interactions": INTERACTIONS}
+        use = next(function for function, accepted in kinds.items() if name in accepted)
+        what = "ratings" if use == "interactions" else "text"
+        hint = f" (it is {what}: use {use}({name!r}))"
     raise ValueError(
         f"name: got {name!r}{hint}, accepted: {', '.join(names())} or the path of a folder"
     )

@@ -3,7 +3,7 @@
 import sys
 
 from aigc_keras import datasets
-from aigc_keras.datasets import fashion, reviews, texts, verses
+from aigc_keras.datasets import fashion, films, reviews, texts, verses
 
 
 def main():
@@ -13,7 +13,8 @@ def main():
         else:
             print(datasets.describe(each).splitlines()[0])
     print(datasets.describe("kjv").splitlines()[0])
-    for prepare in (texts.tang, verses.verses, reviews.reviews):  # these say so, too
+    # These say so, too.
+    for prepare in (texts.tang, verses.verses, reviews.reviews, films.movielens):
         try:
             prepare()
         except RuntimeError as error:

@@ -75,7 +75,7 @@ def weigh(name, rows, run):
         return np.sum(targets != text.PADDING), np.sum(targets > text.END)
     if name == "GAN" and run is fit:  # it takes two steps, each with half of the batch
         return -(-len(range(N)[rows]) // 2), 0
-    return len(range(N)[rows]), 0
+    return len(range(N)[rows]), len(range(N)[rows])
 
 
 def mean_of_batches(name, logs, parts, run):
@@ -466,6 +466,8 @@ def test_functions_run_eagerly(name, eager_functions):
     }
     if name == "TextImageModel":  # which classes there are, it is told
         methods["classify"] = (data[:1], {"texts": ["ab", "c"]})
+    if name == "Classifier":
+        methods["classify"] = ((["ab", "c"],), {})
     for eager in (False, True):
         model, _ = trained(name)
         eager_functions(eager)
@@ -504,6 +506,8 @@ def requests(name, model, calls):
             model.generate("ab", n)
         elif method in ("denoise", "reconstruct"):
             getattr(model, method)(SMALL[:n])
+        elif name in ("Classifier", "Encoder"):
+            getattr(model, method)(["ab", "c"] * n)
         elif method == "classify":
             model.classify(SMALL[:n], ["ab", "c"] * n)
         elif isinstance(model, TokenModel):

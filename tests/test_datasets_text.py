@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from aigc_keras import datasets
-from aigc_keras.datasets import reviews, texts
+from aigc_keras.datasets import imagenet, reviews, texts
 from aigc_keras.datasets import verses as verses_of
 from aigc_keras.datasets.__main__ import main
 from aigc_keras.datasets.preparation import data_folder
@@ -329,7 +329,8 @@ def test_without_any_source_the_error_lists_the_ways(data_dir):
 
 def test_make_data_goes_on_without_quatrains(data_dir, monkeypatch, capfd):
     monkeypatch.setattr(datasets, "names", lambda: ("ring",))
-    for module, loader in ((verses_of, "verses"), (reviews, "reviews")):
+    others = ((verses_of, "verses"), (reviews, "reviews"), (imagenet, "lite0"))
+    for module, loader in others:
         monkeypatch.setattr(module, loader, lambda: None)
     main()
     out, err = capfd.readouterr()

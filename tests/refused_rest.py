@@ -572,7 +572,13 @@ REST = [
         image_size=(nan, "8", True, 0),
         shuffle=FLAG,
         labels=("yes", *FLAG),
+        styles=("google", ("openmoji",)),  # digits have one
         seed=(None, 1.5, 2**70, "x", True),
+    ),
+    row(
+        "datasets.load",
+        {"name": "faces"},
+        styles=("openmoji", (), ("apple",), ("openmoji", "openmoji"), 5, {"openmoji"}),
     ),
     row(
         "datasets.arrays",

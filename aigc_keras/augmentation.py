@@ -6,9 +6,8 @@ al. 2020, arXiv:2006.10738). Each kind changes each picture with probability p (
 arXiv:2006.06676, section 3.1).
 """
 
+import numpy as np
 from keras import ops
-
-from aigc_keras.guards import check_number
 
 
 def augment(images, p, kinds, numbers):
@@ -93,15 +92,8 @@ def check_augment(augment, kinds, image_shape):
     """
     if augment is None:
         return None
-    if isinstance(augment, str):
-        good = augment == "adaptive"
-    else:
-        augment = check_number("augment", augment, low=0)
-        good = 0 < augment <= 1
-    if not good:
-        raise ValueError(
-            f'augment: got {augment!r}, accepted is None, "adaptive" or a number > 0 and <= 1.'
-        )
+    if not isinstance(augment, str) or augment != "adaptive":
+        augment = check_probability("augment", augment, 'None, "adaptive" or a number')
     if len(image_shape) != 3:
         raise ValueError(
             f"augment: got {augment!r} for images of shape {image_shape}, accepted is None: what "
@@ -113,6 +105,14 @@ def check_augment(augment, kinds, image_shape):
             "ones."
         )
     return augment
+
+
+def check_probability(name, p, accepted="a number"):
+    """`p` as int or float if 0 < p <= 1, otherwise a ValueError."""
+    good = isinstance(p, int | float | np.integer | np.floating) and not isinstance(p, bool)
+    if not good or not 0 < p <= 1:
+        raise ValueError(f"{name}: got {p!r}, accepted is {accepted} > 0 and <= 1.")
+    return p.item() if isinstance(p, np.generic) else p
 
 
 def check_augment_kinds(kinds):

@@ -85,7 +85,8 @@ def train_gan_faces(fit, epochs=50, batch_size=32):
     share = 1 / np.sqrt(np.bincount(kinds))[kinds]
     rows = np.random.default_rng(SEED).choice(len(images), 8_000, p=share / share.sum())
     # Not told the kind: with so few of some kinds it would draw one picture for each.
-    model = gan.DCGAN((64, 64, 3), 64, 128, 48, augment="adaptive")
+    # Without a limit it leaks, which chapter 07 shows.
+    model = gan.DCGAN((64, 64, 3), 64, 128, 48, augment="adaptive", augment_limit=1.0)
     rate = CosineDecay(4e-4, epochs * len(rows) // batch_size)
     model.compile(*(keras.optimizers.Adam(rate, beta_1=0.5) for _ in range(2)))
     data = tf.data.Dataset.from_tensor_slices(images[rows])

@@ -484,7 +484,7 @@ METRICS = [
             Of(lambda m: dataset(IMAGES * nan)),
             Of(lambda m: dataset(IMAGES).repeat()),
         ),
-        batch_size=COUNT,
+        batch_size=tuple(x for x in COUNT if x is not None),
     ),
     row("metrics.FrechetDistance", features=(None, "x")),
     row("metrics.KernelDistance", features=(None, "x")),
@@ -662,7 +662,13 @@ REST = [
         image_size=(nan, "8", True, 0),
         shuffle=FLAG,
         labels=("yes", *FLAG),
+        styles=("google", ("openmoji",)),  # digits have one
         seed=(None, 1.5, 2**70, "x", True),
+    ),
+    row(
+        "datasets.load",
+        {"name": "faces"},
+        styles=("openmoji", (), ("apple",), ("openmoji", "openmoji"), 5, {"openmoji"}),
     ),
     row(
         "datasets.arrays",

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from aigc_keras import datasets
-from aigc_keras.datasets.images import SKIN_TONE, crops, emoji_font, faces_split
+from aigc_keras.datasets.faces import faces_split
+from aigc_keras.datasets.images import SKIN_TONE, crops, emoji_font
 from aigc_keras.datasets.records import RECORDS
 
 

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from aigc_keras import datasets
-from aigc_keras.datasets import films, reviews, texts
+from aigc_keras.datasets import films, imagenet, reviews, texts
 from aigc_keras.datasets import verses as verses_of
 from aigc_keras.datasets.__main__ import main
 from aigc_keras.datasets.preparation import data_folder
@@ -337,7 +337,8 @@ def test_without_any_source_the_error_lists_the_ways(data_dir):
 
 def test_make_data_goes_on_without_quatrains(data_dir, monkeypatch, capfd):
     monkeypatch.setattr(datasets, "names", lambda: ("ring",))
-    for module, loader in ((verses_of, "verses"), (reviews, "reviews"), (films, "movielens")):
+    others = ((verses_of, "verses"), (reviews, "reviews"), (films, "movielens"))
+    for module, loader in (*others, (imagenet, "lite0")):
         monkeypatch.setattr(module, loader, lambda: None)
     main()
     out, err = capfd.readouterr()

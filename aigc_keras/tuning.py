@@ -117,17 +117,21 @@ class Reader(Model):
 
     # using it
 
-    def of_texts(self, function, texts, batch_size):
+    def features(self, texts, batch_size=64):
+        """What the backbone knows of texts, float32 (N, its width): the means of its states."""
+        return self.of_texts("features", self.mean_state, texts, batch_size)
+
+    def of_texts(self, name, function, texts, batch_size):
         """`function` of the tokens of `texts`, those of about one length together, as an array."""
-        rows, graphs = self.rows(texts, batch_size), self.backbone._graphs
-        if self not in graphs:
-            graphs[self] = tf.function(function, input_signature=[self.call_signature()])
+        rows, graphs, key = self.rows(texts, batch_size), self.backbone._graphs, (self, name)
+        if key not in graphs:
+            graphs[key] = tf.function(function, input_signature=[self.call_signature()])
         order = np.argsort([len(row) for row in rows], kind="stable")
         found = []
         for i in range(0, len(rows), batch_size):
             part = [rows[k] for k in order[i : i + batch_size]]
             tokens = tf.convert_to_tensor(filled(part, self.backbone.context_length))
-            found.append(graphs[self](tokens).numpy())
+            found.append(graphs[key](tokens).numpy())
         return np.concatenate(found)[np.argsort(order)]
 
 
@@ -185,7 +189,9 @@ class Classifier(Reader):
 
     def classify(self, texts, batch_size=64):
         """Probabilities of the classes, float32 (N, num_classes); long texts are cut."""
-        return self.of_texts(lambda tokens: ops.softmax(self(tokens)), texts, batch_size)
+        return self.of_texts(
+            "classify", lambda tokens: ops.softmax(self(tokens)), texts, batch_size
+        )
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
@@ -250,7 +256,7 @@ class Encoder(Reader):
 
     def encode(self, texts, batch_size=64):
         """Unit vectors of texts, float32 (N, width): products of two are cosines."""
-        return self.of_texts(self, texts, batch_size)
+        return self.of_texts("encode", self, texts, batch_size)
 
 
 # --- what learns: the last blocks, or adapters ---

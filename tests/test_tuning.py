@@ -109,6 +109,15 @@ def test_a_backbone_that_was_trained_before(tmp_path):
     np.testing.assert_array_equal(loaded.classify(TEXTS), model.classify(TEXTS))
 
 
+def test_features_are_what_a_head_sees():
+    model = classifier()
+    weights, biases = model.head.get_weights()
+    logits = model.features(TEXTS, batch_size=5) @ weights + biases
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = odds / odds.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.classify(TEXTS), expected, atol=1e-5)
+
+
 # --- adapters ---
 
 

@@ -136,7 +136,7 @@ def draws_texts(**kwargs):
 
 
 def backbone():
-    return text.GPT(TOKENIZER, 8, width=8, num_layers=1, num_heads=2, dropout=0.2)
+    return text.GPT(TOKENIZER, 8, width=8, num_layers=1, num_heads=2)
 
 
 def features():
@@ -350,7 +350,7 @@ CASES = {
         dtype=False,
     ),
     "Encoder": Case(
-        build=lambda **kwargs: tuning.Encoder(backbone(), 8, **kwargs),
+        build=lambda **kwargs: tuning.Encoder(backbone(), 8, temperature=1.0, **kwargs),
         data=(SOURCES, SOURCES[::-1]),
         generate=("encode", (["ab", "c"],), {}),
         inputs=lambda n: SOURCES[:n],

@@ -592,7 +592,7 @@ ways = {
     "beam of 4, no length penalty": lambda texts: translator.beam_search(texts, length_penalty=0.0),
 }
 beams = {}
-for name, write in ways.items():
+for name, write in list(ways.items())[:: pick(3, 1)]:  # fast: one of each kind
     start = time.perf_counter()
     texts = write(test_english[some])
     seconds = time.perf_counter() - start

@@ -510,9 +510,18 @@ n_held = pick(40, 1000)
 held_texts, held_bad = train_texts[-n_held:], train_labels[-n_held:] == 0
 p_held = models["LoRA of rank 4"].classify(held_texts)[:, 0]
 cut = np.quantile(p_held, 1 - held_bad.mean())  # as many are called bad as are bad
-words = (
-    "disappointed poor cheap returned return returning unflattering awful terrible worst".split()
-)
+words = [
+    "disappointed",
+    "poor",
+    "cheap",
+    "returned",
+    "return",
+    "returning",
+    "unflattering",
+    "awful",
+    "terrible",
+    "worst",
+]
 
 
 def has_bad_word(texts):

@@ -892,10 +892,7 @@ fig
 share = counts[: n_films // 10].sum() / counts.sum()
 together = np.mean([time[-1] == time[-2] for time in times])
 print(f"A tenth of the films has {share:.0%} of the ratings.")
-print(
-    f"{np.mean(minutes < 60):.0%} of the users were there for less than an hour, ",
-    end="",
-)
+print(f"{np.mean(minutes < 60):.0%} of the users were there for less than an hour, ", end="")
 print(f"{np.mean(minutes < 1440):.0%} for less than a day.")
 print(f"{together:.0%} gave their last two ratings in the same second.")
 
@@ -1048,17 +1045,12 @@ gpt = ak.text.GPT(
     seed=0,
 )
 data = gpt.windows([as_text(history) for history in known[: pick(9, None)]], seed=0)
-epochs = pick(1, 30)
+epochs = pick(1, 20)
 gpt.compile(ak.text.adamw(epochs * len(data), warmup_steps=pick(0, 100)))
 gpt.fit(data, epochs=epochs, verbose=0)
 
 # %% tags=["nbval-ignore-output"]
-trained = ak.checkpoints.load("gpt_films")
-facts = ak.checkpoints.manifest()["gpt_films"]
-print(f"The checkpoint took {facts['training_minutes']} minutes; of all users ", end="")
-print(f"it has a hit rate of {facts['hit_rate_at_10']}, NDCG {facts['ndcg_at_10']}.")
 places["GPT"] = ranks(next_film(gpt, with_validation), with_validation, test)
-places["GPT, checkpoint"] = ranks(next_film(trained, with_validation), with_validation, test)
 report(places, "popularity")
 free = np.mean([n_films - len(history) for history in with_validation])
 print(f"In random order: {10 / free:.3f}")
@@ -1070,34 +1062,39 @@ for axis, measure, name in zip(axes[0], (hits, gains), ("hit rate at 10", "NDCG 
     axis.barh(labels, [v.mean() for v in values], xerr=[error(v) for v in values], capsize=4)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
+    axis.locator_params(axis="x", nbins=5)
     axis.set_xlabel(name)
 axes[0, 1].set_yticklabels([])
 fig
 
 # %% [markdown]
-# PROSE
+# Read the last column first: what is better than popularity, by how many of its own errors? Here all are, the plain
+# neighbours by only two. The language model has the highest hit rate, and that says little: one line, $\gamma$, brings
+# neighbours and factors to the same place, and both are computed in a second. These differences have their errors, too:
 
 # %% tags=["nbval-ignore-output"]
 for a, b in (
     ("neighbours, the latest most", "neighbours"),
     ("GPT", "neighbours"),
     ("GPT", "factors, the latest most"),
-    ("GPT, checkpoint", "factors, the latest most"),
-    ("GPT, checkpoint", "GPT"),
 ):
     apart = hits(places[a]) - hits(places[b])
     print(f"{a} - {b}: {apart.mean():+.3f} ± {error(apart):.3f}")
 
 # %% [markdown]
-# Does it use the order? The same network reads the same films shuffled:
+# The step from the plain neighbours to those of the latest films is as sure as any. Between the GPT and the best simple
+# method there is none: the error is three times the difference. What the GPT does have: nobody told it that the last films
+# count most. It reads the order. Given the same films shuffled, it falls back to where the plain neighbours are:
 
 # %% tags=["nbval-ignore-output"]
 rng = np.random.default_rng(0)
 shuffled = [rng.permutation(history) for history in with_validation]
-for name, model in (("GPT", gpt), ("GPT, checkpoint", trained)):
-    rank = ranks(next_film(model, shuffled), with_validation, test)
-    apart = hits(rank) - hits(places[name])
-    print(f"{name}, shuffled: {hits(rank).mean():.3f}, {apart.mean():+.3f} ± {error(apart):.3f}")
+rank = ranks(next_film(gpt, shuffled), with_validation, test)
+apart = hits(rank) - hits(places["GPT"])
+if lesson:
+    assert hits(places["GPT"]).mean() > hits(places["popularity"]).mean() + 0.04
+    assert apart.mean() < -3 * error(apart)
+print(f"shuffled: {hits(rank).mean():.3f}, {apart.mean():+.3f} ± {error(apart):.3f}")
 
 # %% [markdown]
 # ### What it recommends, and to whom the same
@@ -1109,7 +1106,7 @@ scores = {"popularity": np.tile(popularity, (len(test), 1))}
 for name in ("neighbours", "factors, the latest most"):
     decay, matrix = methods[name]
     scores[name] = weights(with_validation, decay) @ alike[matrix]
-scores["GPT, checkpoint"] = next_film(trained, with_validation)
+scores["GPT"] = next_film(gpt, with_validation)
 lists = {}
 for name, score in scores.items():
     score = np.where(weights(with_validation, 1.0) > 0, -np.inf, score)
@@ -1132,7 +1129,9 @@ for name, top in lists.items():
     )
 
 # %% [markdown]
-# PROSE VARIED
+# Popularity shows everybody nearly the same hundred films. The more a list hangs on the user's last films, the more films
+# there are in all lists, and the less known ones. "More varied" is true, then, of what reads the history well; it takes
+# no text.
 #
 # ### Who knows the future
 #
@@ -1169,9 +1168,15 @@ for kind in ("all", "before", "as many"):
     leak[f"popularity, {kind}"], leak[f"neighbours, {kind}"] = strictly(kind, decay)
 for name in ("popularity", "neighbours"):
     report({key: rank for key, rank in leak.items() if name in key}, f"{name}, all")
+apart = hits(leak["neighbours, before"]) - hits(leak["neighbours, as many"])
+print(f"neighbours, before - as many: {apart.mean():+.3f} ± {error(apart):.3f}")
 
 # %% [markdown]
-# PROSE LEAK
+# Here the leak is small. Popularity does not care. The neighbours lose a little without the others' future; but with *as
+# many* ratings of any time they do no better than with the past alone. So what they miss is not the future, it is
+# ratings. All methods above had the same leak, and can be compared with each other. Who wants to know how good one of them
+# will be tomorrow must cut at a date: seven months of one website are a short time, and where goods or tastes change
+# faster, the leak is large.
 #
 # ### How it fails: a hundred drawn films
 #
@@ -1179,16 +1184,22 @@ for name in ("popularity", "neighbours"):
 
 # %% tags=["nbval-ignore-output"]
 rng = np.random.default_rng(0)
-for name in ("popularity", "neighbours", "factors, the latest most", "GPT, checkpoint"):
+for name in ("popularity", "neighbours", "factors, the latest most", "GPT"):
     # Of the films before the right one, each is drawn with the same chance.
     n_rated = np.array([len(history) for history in with_validation])
     before = np.round(places[name] - 1).astype(int)
     drawn = 1 + rng.hypergeometric(before, n_films - n_rated - 1 - before, 100)
     print(f"{name:28s} all films {hits(places[name]).mean():.3f}, ", end="")
     print(f"a hundred {hits(drawn).mean():.3f} ± {error(hits(drawn)):.3f}")
+    assert hits(drawn).mean() > 3 * hits(places[name]).mean() or not lesson
 
 # %% [markdown]
-# PROSE SAMPLED
+# - The **symptom**: popularity, which is right for one user in twelve, is suddenly right for four in ten. And the GPT,
+#   which was no better than the factors, is now better by many errors.
+# - The **detector**: the hit rate of random order. Among a hundred and one films it is 0.1, among all of them 0.006.
+# - The **cure**: rank all films. A hundred drawn ones ask whether the right film is among the better tenth, not whether it
+#   is among the first ten. That is another question; who is ahead in one can be behind in the other (Krichene and
+#   Rendle 2020).
 #
 # ### Films that nobody has rated
 #
@@ -1248,7 +1259,7 @@ unrated = {
     "random order": cold(lambda rest, who: np.random.default_rng(0).random((len(who), n_films))),
     "popularity of the year": cold(by_year),
 }
-for name, strings in texts.items():
+for name, strings in list(texts.items())[pick(3, 0) :]:
     tfidf = TfidfVectorizer(min_df=2, stop_words="english")
     words = tfidf.fit_transform(strings).toarray()
     unrated[name] = cold(by_words(words))
@@ -1260,9 +1271,44 @@ unrated["if it were rated: popularity"] = cold(lambda rest, who: popularity)
 near = methods["neighbours, the latest most"][1]
 unrated["if it were rated: neighbours"] = cold(lambda rest, who: (recent[who] * rest) @ alike[near])
 report(unrated, "random order")
+if lesson:
+    best = hits(unrated["title, genres, year"])
+    for name in ("random order", "popularity of the year", "popularity guessed from the same"):
+        apart = best - hits(unrated[name])
+        assert apart.mean() > 3 * error(apart)
 
 # %% [markdown]
-# PROSE COLD
+# **Here text helps, and much.** Without any rating, title, genres and year put the right film among the first ten four times
+# as often as chance. It is no popularity in disguise: the same words, asked how *popular* a film will be, do half as
+# well as when they are asked for whom it is. Popularity of the year is no better than chance.
+#
+# Look at what helps. The genres do most; the title's words alone do a little (there is a second part of something now
+# and then, and most words stand in one title only), and beside the genres they do no good; the year does. And
+# look at the last two rows, which a new film cannot have: ratings are worth more than any words. So what if there are
+# some? The likeness of two films by ratings, plus some of their likeness by words; how much is chosen on the
+# validation films:
+
+# %% tags=["nbval-ignore-output"]
+decay, best = methods["neighbours, the latest most"]
+words = TfidfVectorizer(min_df=2, stop_words="english").fit_transform(texts["title, genres, year"])
+parts = [matrix / matrix.std() for matrix in (alike[best], cosine_similarity(words))]
+mixed = {}
+for share in pick((0, 0.1), (0, 0.03, 0.1, 0.3, 1.0)):
+    matrix = parts[0] + share * parts[1]
+    valid = gains(ranks(weights(known, decay) @ matrix, known, validation)).mean()
+    rank = ranks(weights(with_validation, decay) @ matrix, with_validation, test)
+    mixed[share] = (valid, rank)
+    apart = hits(rank) - hits(mixed[0][1])
+    print(f"{share:4.2f} of the words: NDCG on validation {valid:.3f}; ", end="")
+    print(f"test: hit rate {hits(rank).mean():.3f}, {apart.mean():+.3f} ± {error(apart):.3f}")
+
+# %% [markdown]
+# Where films have been rated, their titles and genres add nothing that the ratings have not said already, and much
+# of them does harm. The text (002 section 6.3) is right where it is modest and wrong where it is not: texts are for what is
+# *new*, and there they are the only thing; for the rest, what users did says more.
+#
+# What these numbers do not say: whether anybody would have *liked* the list. A film counts as right because the user rated
+# it, with one star or with five; and users could only rate what that website of 1997 put before them.
 
 # %% [markdown]
 # ## 7. How it fails

@@ -90,8 +90,8 @@ def styled(styles):
 def styles_terms():
     """Which other styles there are, for `describe`."""
     lines = [
-        f"- {style}: {terms}; npm's package {package}, {size} MB, SHA-256 {digest}"
-        for style, (package, digest, size, terms) in NPM.items()
+        f"- {style}: {terms}; npm's package {package}, {size} MB"
+        for style, (package, _, size, terms) in NPM.items()
     ]
     first = (
         f"In other drawing styles too, fetched when asked for, such as styles={STYLES}: "

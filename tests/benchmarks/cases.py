@@ -76,6 +76,12 @@ def gpt(width=192, num_heads=6, **kwargs):
     return ak.text.GPT(tokenizer, width=width, num_layers=6, num_heads=num_heads, **kwargs)
 
 
+def lora_gpt(**kwargs):
+    network = gpt(**kwargs)
+    ak.tuning.add_lora(network, rank=4)
+    return network
+
+
 def lstm(**kwargs):
     return ak.text.RNNLanguageModel(kjv_tokenizer(1024), cell="lstm", units=384, **kwargs)
 
@@ -169,6 +175,7 @@ class Case:
     data: object  # function of the batch size
     batch_size: int = 64
     torch: str = ""  # its name in `torch_models.py`
+    library: str = "torch"  # what that needs
     plain: object = None  # function that builds it of keras.layers, if there is one
     unit: str = "steps"  # what is counted
     units_a_step: int = 1
@@ -199,6 +206,14 @@ CASES = (
         functools.partial(bible, gpt),
         torch="GPT",
         plain=functools.partial(keras_models.gpt, 2048, 192, 6, 6, CONTEXT_LENGTH),
+        **TOKENS,
+    ),
+    Case(
+        "Text: GPT, LoRA of rank 4",
+        lora_gpt,
+        functools.partial(bible, gpt),
+        torch="GPTLoRA",
+        library="peft",
         **TOKENS,
     ),
     Case(

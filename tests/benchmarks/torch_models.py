@@ -3,7 +3,7 @@
 Answers each line "MODEL METHOD PRECISION SECONDS [NUMBER ...]" on stdin with a line on stdout: how
 often METHOD ran a second. Of train_step the NUMBER is the batch size; otherwise they are passed to
 METHOD. Images and texts are noise that lies in memory: their values and their loading cost this
-side nothing. The first line says, as JSON, which versions of torch and transformers there are.
+side nothing. The first line says, as JSON, which versions of torch and other libraries there are.
 
 `torch_models.py MODEL PRECISION N` prints instead how many bytes of memory training on batches of N
 takes at its peak, beyond what the process had before the model was built.
@@ -518,6 +518,20 @@ class GPT(LanguageModel):
         return self.norm(x)
 
 
+class GPTLoRA(GPT):
+    """`GPT` of which only peft's adapters of rank 4 learn, beside the four layers of each block."""
+
+    def prepare(self):
+        from peft import LoraConfig, inject_adapter_in_model
+
+        self.requires_grad_(False)
+        inject_adapter_in_model(
+            LoraConfig(r=4, lora_alpha=4, target_modules=["qkv", "out", "widen", "narrow"]),
+            self.blocks,
+        )
+        super().prepare()
+
+
 PADDING = -1
 
 
@@ -954,6 +968,7 @@ MODELS = (
     LSTM,
     GPT,
     GPT2,
+    GPTLoRA,
     Seq2Seq,
     RNNSeq2Seq,
     Pegasus,
@@ -1003,9 +1018,11 @@ def main():
             model.train_step(batch)
         print(memory.peak() - before)
         return
-    found = importlib.util.find_spec("transformers")
-    transformers = importlib.metadata.version("transformers") if found else None
-    print(json.dumps({"torch": torch.__version__, "transformers": transformers}), flush=True)
+    versions = {
+        name: importlib.metadata.version(name) if importlib.util.find_spec(name) else None
+        for name in ("transformers", "peft")
+    }
+    print(json.dumps({"torch": torch.__version__} | versions), flush=True)
     for line in sys.stdin:
         print(answer(line), flush=True)
 

@@ -1,9 +1,10 @@
 """What does adapting a model cost, and give? `bench.py --adapting STEPS`, for chapter 12.
 
-Two kinds of rows. All ways to adapt take equally many steps, and so see equally many reviews:
+Three kinds of rows. All ways to adapt take equally many steps, and so see equally many reviews:
 
 - "adapted": a classifier on `gpt_reviews`, of which a head, some blocks, adapters or all weights
   learn, from so many labels: accuracy and macro-F1 on all test reviews.
+- "longer": two of them with the most labels and eight times the steps, so that all are read.
 - "kept": `gpt_reviews` itself reads a department that it has never seen, or verses, in several
   ways: bits per character of that and of the departments that it knew.
 """
@@ -70,6 +71,7 @@ def backbone(trained=True, dtype="mixed_bfloat16"):
 
 
 def adapted(task, method, n, seed, steps):
+    """Scores of a method that learned from `n` labels for so many steps."""
     texts, labels = table("train")
     order = np.random.default_rng(seed).permutation(len(texts))
     held, chosen = order[:N_VALIDATION], order[N_VALIDATION:][:n]
@@ -100,7 +102,7 @@ def adapted(task, method, n, seed, steps):
     start = time.perf_counter()
     history = model.fit(
         data,
-        steps_per_epoch=round(steps * SIZES[n] / 5),
+        steps_per_epoch=round(steps / 5),
         epochs=5,
         validation_data=validation,
         callbacks=[stopping],
@@ -175,7 +177,7 @@ def jobs(steps):
         if method in OTHER_RANKS and n != 1_000:
             continue
         key = {"kind": "adapted", "task": "sentiment", "method": method, "n": n, "seed": seed}
-        yield key, functools.partial(adapted, "sentiment", method, n, seed, steps)
+        yield key, functools.partial(adapted, "sentiment", method, n, seed, steps * SIZES[n])
     for seed, new, method in itertools.product(range(SEEDS), ("Intimate", "verses"), KEPT):
         if method == "as before" and seed:
             continue
@@ -184,3 +186,7 @@ def jobs(steps):
     for seed, method in itertools.product(range(SEEDS), (TF_IDF, *ADAPTED)):
         key = {"kind": "adapted", "task": "department", "method": method, "n": 1_000, "seed": seed}
         yield key, functools.partial(adapted, "department", method, 1_000, seed, steps)
+    for seed, method in itertools.product(range(SEEDS), ("LoRA of rank 4", "everything")):
+        n = max(SIZES)
+        key = {"kind": "longer", "task": "sentiment", "method": method, "n": n, "seed": seed}
+        yield key, functools.partial(adapted, "sentiment", method, n, seed, 8 * steps)

@@ -554,7 +554,7 @@ for run in wrong:
 # ## 4. An alarm that knows its reader's mistakes (4 points)
 #
 # A classifier reads the day's reviews, and an alarm is to go off when there are too many bad ones. But the reader is wrong now and then.
-# Who takes its counts as they are sees bad reviews on the quietest day, and few of the new ones on a bad one. Validation tells how wrong it is: of
+# Who takes its counts as they are sees bad reviews where there are none, and misses some that are there. Validation tells how wrong it is: of
 # $m_1$ bad reviews it called $h$ bad, of $m_0$ others $w$. With $s = h / m_1$ and $f = w / m_0$, and $c$ of a day's $n$ reviews called bad,
 # $q = c / n$, the corrected share is (Rogan and Gladen 1978)
 #
@@ -890,13 +890,12 @@ expect("without", finding["without"], wanted, hint, 1e-3, 1e-3)
 # The review praises the look and complains about the size; its writer gave 4 stars. The model calls it bad with $p$ = 0.96. One word does it: *but* pulls
 # by 2.1 towards bad, against *pretty* with 1.5 towards good; no other comes near 0.5, not even *size* and *small*. A reader would have weighed just these.
 #
-# *but* stands in 46 % of the 150 bad reviews that the head learned from and in 19 % of the good ones. So it is a mark of complaint, and right more
-# often than not. Among the 60 good ones shown, 16 have it, and 8 of these are called bad; of the 44 without it, 3. "Really pretty, but so comfortable and true
+# *but* stands in 46 % of the 150 bad reviews that the head learned from and in 19 % of the good ones: a mark of complaint, and more often right than
+# not. Among the 60 good ones shown, 16 have it, and 8 of these are called bad; of the 44 without it, 3. "Really pretty, but so comfortable and true
 # to size." has $p$ = 0.59: praise after *but* is not believed.
 #
-# Leaving out one word shows no pairs: without *but* it is still 0.72, since "at least a full size small" says much the same. And it is not the letters
-# that count: with *though* in place of *but* it is 0.92, with *and* 0.57, so the model has understood the contrast and not what is contrasted. Yet "Really ugly, and runs ..." has
-# 0.82: *pretty* does count. Only three words turn it, *and* and without *at least*: 0.32, still a 4-star complaint.
+# Leaving out one word shows no pairs: with *and* in its place it is still 0.57, and only without *at least* 0.32. Nor is it the
+# letters: with *though* it is 0.92. The model knows the contrast and not what is contrasted.
 #
-# I would teach all weights, or LoRA, with 2,000 labels instead of a head with 300, and count again how many good ones with *but* are read wrongly. If it is still half of them
-# while the others become fewer, then it is no lack of labels, and the mean of the states, in which no order is left, is to blame.
+# My try would be to teach all weights with 2,000 labels and to count again how many good ones with *but* are read wrongly. If it is half of
+# them still, while the others become fewer, labels were not what was missing; the mean, in which all states weigh the same, would be to blame.

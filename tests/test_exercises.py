@@ -130,6 +130,10 @@ SLIPS = [  # a set, a task, and what a student might have written in the model's
     ("03_style_transfer", "crop_worth", "length - side + 1", "max(length - side, 1)"),
     ("03_style_transfer", "crop_worth", "std(ddof=1)", "std()"),
     ("04_diffusion", "SpreadDiffusion", "times >= 0.5", "times > 0.5"),
+    ("12_one_model", "best_adapter", " * rank / alpha", ""),
+    ("12_one_model", "info_nce", "scores - log_counts", "scores"),
+    ("12_one_model", "alarm_day", "total > threshold", "total >= threshold"),
+    ("12_one_model", "alarm_day", "(1 - p) ** 2", "p**2"),
 ]
 
 

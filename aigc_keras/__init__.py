@@ -56,6 +56,7 @@ from aigc_keras import (  # noqa: E402
     style,
     text,
     text_to_image,
+    tuning,
     vae,
     vq_vae,
 )

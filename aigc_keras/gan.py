@@ -10,7 +10,12 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from aigc_keras.augmentation import augment, check_augment, check_augment_kinds
+from aigc_keras.augmentation import (
+    augment,
+    check_augment,
+    check_augment_kinds,
+    check_probability,
+)
 from aigc_keras.guards import (
     check_choice,
     check_conditions,
@@ -75,7 +80,7 @@ SIGNED = ("minimax", "non_saturating", "hinge")  # a positive one says "real"
 # augment="adaptive": the mean sign of logits on real pictures above which there is more of it
 # (Karras et al. 2020, arXiv:2006.06676, section 3.1: 0.6, which is four positive ones out of five),
 SIGN_TARGET = 0.6
-# and after how many pictures it can have gone from 0 to 1. There it is 500,000 of the 25 million
+# and after how many pictures it could have gone from 0 to 1. There it is 500,000 of the 25 million
 # that are shown in days; a CPU shows about 1,000 a second, and this many in a part of a minute.
 AUGMENT_IMAGES = 20_000
 
@@ -103,6 +108,8 @@ class GAN(Model):
             returns it as `augment_probability`, whose mean over its pictures an epoch prints.
             By default None: never.
         augment_kinds: names out of `aigc_keras.augmentation.KINDS`.
+        augment_limit: the probability beyond which "adaptive" does not go, in (0, 1]. Above about
+            0.8 the changes leak: they are drawn as well (Karras et al. 2020, section 2.2).
         seed: seed of the noise; by default `keras.utils.set_random_seed` decides.
 
     Raises:
@@ -125,6 +132,7 @@ class GAN(Model):
         ema_momentum=0.999,
         augment=None,
         augment_kinds=("color", "translation", "cutout"),
+        augment_limit=0.8,
         seed=None,
         **kwargs,
     ):
@@ -157,6 +165,7 @@ class GAN(Model):
         self.ema_generator = averaged(generator, "ema_generator")
         self.augment_kinds = check_augment_kinds(augment_kinds)
         self.augment = check_augment(augment, self.augment_kinds, self.image_shape)
+        self.augment_limit = check_probability("augment_limit", augment_limit)
         self.augment_probability = self.augment
         if self.augment == "adaptive":
             if objective not in SIGNED:
@@ -219,7 +228,7 @@ class GAN(Model):
             direction = ops.sign(ops.mean(batch_mean(signs)) - SIGN_TARGET)
             count = ops.cast(ops.shape(signs)[0], "float32") / share(ops.shape(signs)[0])
             p = self.augment_probability + direction * count / AUGMENT_IMAGES
-            self.augment_probability.assign(ops.clip(p, 0.0, 1.0))
+            self.augment_probability.assign(ops.clip(p, 0.0, self.augment_limit))
 
     # --- training ---
 

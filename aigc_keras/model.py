@@ -41,6 +41,8 @@ from aigc_keras.guards import (
 from aigc_keras.optimizers import Adam, EveryOptimizer, check_callback, named_optimizers
 from aigc_keras.replicas import draw_rows, share
 
+WRITE_MODELS = keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore
+
 
 def join(inputs, conditions):
     """The inputs of a network: a tensor, or a list where there are conditions such as labels."""
@@ -252,6 +254,12 @@ class Model(keras.Model):
             for mean, weight in zip(average.weights, getattr(self, network).weights, strict=True):
                 mean.assign(weight + momentum * (mean - weight))
 
+    def uncompile(self):
+        """Other weights learn from now on: forget the optimizers, and the steps as graphs."""
+        for name in named_optimizers(self):
+            setattr(self, name, None)
+        self.compiled, self.train_function, self.test_function = False, None, None
+
     # --- random numbers ---
 
     def noise(self, shape, seed=None, draw=keras.random.normal):
@@ -364,6 +372,8 @@ class Model(keras.Model):
         callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
         for callback in callbacks:
             check_callback(callback, named_optimizers(self))
+            if isinstance(callback, WRITE_MODELS):
+                self.check_plain()
         given["callbacks"] = [EveryOptimizer(callbacks), *callbacks]
         return given
 
@@ -405,6 +415,14 @@ class Model(keras.Model):
         distribute.prepare(self)
         super().make_test_function(force)
 
+    def check_plain(self):
+        """A ValueError where there are adapters (LoRA), which Keras' files do not keep apart."""
+        if any(getattr(layer, "lora_enabled", False) for layer in self._flatten_layers()):
+            raise ValueError(
+                f"model: got a {type(self).__name__} with adapters (LoRA), accepted is one after "
+                "tuning.merge; tuning.save_adapter writes the adapters alone."
+            )
+
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
         """`keras.Model.save`; an interruption or a full disk leaves an old file as it was.
 
@@ -416,6 +434,7 @@ class Model(keras.Model):
                 f"filepath: got {str(filepath)!r}, accepted are names that end with .keras or, for "
                 "save_weights, with .weights.h5."
             )
+        self.check_plain()
         if not distribute.is_chief(self.distribute_strategy):
             return None  # of several processes one writes
         if not replaceable(filepath, overwrite) or zipped is False:
@@ -428,6 +447,7 @@ class Model(keras.Model):
 
         The file holds a SHA-256 of its content, and in `fit` how many epochs are behind it.
         """
+        self.check_plain()
         if not distribute.is_chief(self.distribute_strategy):
             return None
         if not replaceable(filepath, overwrite) or max_shard_size is not None:
@@ -451,6 +471,7 @@ class Model(keras.Model):
             FileNotFoundError: there is none.
             UnreadableFileError: it is damaged, or of another model.
         """
+        self.check_plain()
         variables = self._saved_variables()
         before = [v.numpy() for v in variables]
         try:

@@ -38,8 +38,10 @@ class SemiSupervisedVAE(ConditionalVAE):
         image_shape: as for `VAE`.
         num_classes: number of classes.
         alpha: weight of the classifier's cross-entropy in the loss of an image with a label; the
-            loss of a batch is the mean over all its images. The paper's weight (eq. 9) is 0.1 times
-            the number of images without a label, over that of images with one.
+            loss of a batch is the mean over all its images. The paper's alpha (eq. 9) is this times
+            the number of images with a label, where the batches have as large a share of them as
+            the data. Its 0.1 N of N images is thus 0.1 N / N_labelled here; or 0.1 over their share
+            of a batch, where that is larger, as with `datasets.partly_labelled`.
         classifier: a network of your own instead of `conv_classifier`, from images to logits.
         **kwargs: as for `VAE`; `width` and `hidden` are those of the classifier as well.
     """

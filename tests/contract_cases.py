@@ -27,6 +27,7 @@ from aigc_keras import (
     style,
     text,
     text_to_image,
+    tuning,
     vae,
     vq_vae,
 )
@@ -133,6 +134,10 @@ def draws_texts(**kwargs):
     tokens, _, look = text_to_image.text_condition(encoder, 9)
     kwargs |= {"tokenizer": TOKENIZER, "max_length": 9}
     return latent_diffusion(text_to_image.TextToImage, [tokens], look, **kwargs)
+
+
+def backbone():
+    return text.GPT(TOKENIZER, 8, width=8, num_layers=1, num_heads=2)
 
 
 def features():
@@ -348,6 +353,20 @@ CASES = {
         generate=("classify", (SMALL[:3], ["ab", "c"]), {}),
         inputs=lambda n: [SMALL[:n], SOURCES[:n]],
     ),
+    "Classifier": Case(
+        build=lambda **kwargs: tuning.Classifier(backbone(), 3, dropout=0.2, **kwargs),
+        data=(SOURCES, LABELS),
+        generate=("classify", (["ab", "c"],), {}),
+        inputs=lambda n: SOURCES[:n],
+        dtype=False,
+    ),
+    "Encoder": Case(
+        build=lambda **kwargs: tuning.Encoder(backbone(), 8, temperature=1.0, **kwargs),
+        data=(SOURCES, SOURCES[::-1]),
+        generate=("encode", (["ab", "c"],), {}),
+        inputs=lambda n: SOURCES[:n],
+        dtype=False,
+    ),
 }
 
 
@@ -355,6 +374,7 @@ CASES = {
 KINDS = (
     *("GAN", "VAE", "DenoisingAutoencoder", "SemiSupervisedVAE", "VQVAE", "DiffusionModel"),
     *("StyleTransfer", "FastStyleTransfer", "AdaIN", "NGram", "GPT", "Seq2Seq", "TextImageModel"),
+    *("Classifier", "Encoder"),
 )
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from refused_kinds import (
+    ABOVE,
     ARRAY,
     CHOICE,
     CLASS_OF_TWO,
@@ -259,6 +260,7 @@ GAN = [
         ema_momentum=RATE,
         augment=("adapt", True, nan, -1, 0, 1.5, ["adaptive"], 0.5, "adaptive"),  # of points
         augment_kinds=(None, "color", (), ("colour",), ("color", "color"), (1,), ([],), 5),
+        augment_limit=(*ABOVE, 1.1),
         seed=SEED,
     ),
     row(

@@ -17,6 +17,7 @@ from aigc_keras import (
     style,
     text,
     text_to_image,
+    tuning,
     vae,
     vq_vae,
 )
@@ -141,6 +142,18 @@ class Models:
         sizes = {"num_layers": 1, "num_heads": 1}
         model = contrastive.TextImageModel(self.tok, (8, 8, 1), 4, 8, 2, 4, **sizes)
         return self.compiled(model)
+
+    @functools.cached_property
+    def classifier(self):
+        return self.compiled(tuning.Classifier(self.backbone, 3))
+
+    @functools.cached_property
+    def encoder(self):
+        return self.compiled(tuning.Encoder(self.backbone, 4))
+
+    @functools.cached_property
+    def backbone(self):
+        return text.GPT(self.tok, 8, 4, 1, 1)
 
     @functools.cached_property
     def features(self):

@@ -23,6 +23,8 @@ MODELS = {
     "GPT": ak.text.GPT,
     "Seq2Seq": ak.seq2seq.Seq2Seq,
     "TextImageModel": ak.contrastive.TextImageModel,
+    "Classifier": ak.tuning.Classifier,
+    "Encoder": ak.tuning.Encoder,
 }
 
 

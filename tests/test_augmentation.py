@@ -210,10 +210,24 @@ def test_probability_follows_the_signs_of_real_logits():
         p.assign(0.5)
         model.adapt_augmentation(np.array([[2.0]] * n_positive + [[-1.0]] * (10 - n_positive)))
         np.testing.assert_allclose(p, 0.5 + direction * step, rtol=1e-6)
-    for start, logit in ((1 - step / 2, 1.0), (step / 2, -1.0)):
-        p.assign(start)
-        model.adapt_augmentation(np.full((10, 1), logit))
-        assert float(p) == round(start)
+    p.assign(step / 2)
+    model.adapt_augmentation(np.full((10, 1), -1.0))
+    assert float(p) == 0
+
+
+@pytest.mark.parametrize("limit", [None, 0.5, 1.0])
+def test_adaptive_probability_stays_below_its_limit(limit):
+    """By default 0.8, which a file of another model may have passed."""
+    model = small_gan(augment="adaptive", **({"augment_limit": limit} if limit else {}))
+    limit, step = limit or 0.8, 10 / gan.AUGMENT_IMAGES
+    for start in (limit - step / 2, limit, 1.0):
+        model.augment_probability.assign(start)
+        model.adapt_augmentation(np.full((10, 1), 1.0))
+        assert float(model.augment_probability) == pytest.approx(limit, rel=1e-6)
+    assert type(model).from_config(model.get_config()).augment_limit == limit
+    constant = small_gan(augment=1.0, augment_limit=limit)  # is what was asked for
+    constant.adapt_augmentation(np.full((10, 1), 1.0))
+    assert constant.augment_probability == 1.0
 
 
 class Sure(gan.MLPGAN):

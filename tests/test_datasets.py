@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from aigc_keras import datasets
-from aigc_keras.datasets.images import SKIN_TONE, crops, emoji_font, faces_split
+from aigc_keras.datasets.faces import faces_split
+from aigc_keras.datasets.images import SKIN_TONE, crops, emoji_font
 from aigc_keras.datasets.records import RECORDS
 
 
@@ -58,11 +59,12 @@ def test_counts_shapes_and_ranges(prepared_fashion, name, train, test, shape, cl
 def test_every_record_is_complete_and_describes_its_data(name):
     record = RECORDS[name]
     assert (name in datasets.names()) == (record.shape is not None)
-    kinds = datasets.names(), datasets.TEXTS, datasets.PAIRS
-    assert sum(name in kind for kind in kinds) == 1
+    others = {*datasets.TEXTS, *datasets.PAIRS, *datasets.INTERACTIONS}
+    assert (name in datasets.names()) != (name in others)
     for text in (record.about, record.licence, record.source, record.checksum):
         assert isinstance(text, str) and text
-    assert set(record.count) == {"train", "test"} and min(record.count.values()) > 0
+    parts = {"ratings", "users", "films"} if name == "movielens" else {"train", "test"}
+    assert set(record.count) == parts and min(record.count.values()) > 0
     if name in datasets.names():
         assert record.classes and record.smallest >= 1
         shown = datasets.describe(name)

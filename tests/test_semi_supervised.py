@@ -120,6 +120,28 @@ def test_with_all_labels_it_is_a_conditional_vae_and_a_classifier(num_classes, s
         assert evaluate(model, data, unknown())["loss"] == pytest.approx(found["loss"], 1e-5)
 
 
+def test_alpha_is_that_of_the_paper_over_the_number_of_labels(silent):
+    """Eq. 9 with all classes enumerated: sums of L and U, and alpha times a mean over labels."""
+    model, data = small(), images(N)
+    labels = np.array([0, -1, 2, 1, -1, -1])
+    known = np.flatnonzero(labels >= 0)
+    log_q = log_softmax(model.classifier(data).numpy(), axis=1)
+    total = 0.0
+    for row, label in enumerate(labels):
+        bounds = []
+        for each in range(3):
+            log_likelihood, kl = model.elbo_terms(tf.constant(data[[row]]), (tf.constant([each]),))
+            bounds.append(float(log_likelihood[0]) - kl.numpy().sum() - np.log(3))
+        guess = np.exp(log_q[row])
+        unlabelled = (guess * (bounds - log_q[row])).sum()
+        total -= unlabelled if label < 0 else bounds[label]
+    papers_alpha = 0.1 * N
+    total -= papers_alpha * log_q[known, labels[known]].mean()
+    model.alpha = papers_alpha / len(known)
+    found = evaluate(compiled(model), data, labels)
+    assert N * found["loss"] == pytest.approx(total, rel=1e-5)
+
+
 def steps_of_the_classifier(labels, alpha):
     """How a step changes the classifier's matrix."""
     keras.utils.set_random_seed(0)

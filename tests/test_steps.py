@@ -12,6 +12,8 @@ LIMITS = {
     "GPT": (6, 60),
     "Seq2Seq": (9, 90),
     "TextImageModel": (9, 60),
+    "Classifier": (9, 60),
+    "Encoder": (9, 60),
 }
 WORDS = (10, 50)  # of the base class, the same for all
 

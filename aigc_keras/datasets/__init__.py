@@ -1,10 +1,11 @@
-"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `pairs`, `captioned`, ...
+"""Real data by name, ready for `fit`: `load`, `arrays`, `few`, `text`, `pairs`, ...
 
 Images are float32 in [-1, 1], channels last; text is a list of documents. Everything comes inside
 an installed package or is generated, but for Fashion-MNIST and the poems, which have several
 sources.
 """
 
+import dataclasses
 import difflib
 import os
 import re
@@ -16,7 +17,7 @@ import tensorflow as tf
 from aigc_keras.datasets.folders import folder_files, folder_images
 from aigc_keras.datasets.images import RING_STD, emoji_font, emoji_split, photograph, ring_centers
 from aigc_keras.datasets.preparation import expanded
-from aigc_keras.datasets.records import IMAGES, PAIRS, RECORDS, TABLES, TEXTS
+from aigc_keras.datasets.records import IMAGES, INTERACTIONS, PAIRS, RECORDS, TABLES, TEXTS
 from aigc_keras.datasets.texts import text_file
 from aigc_keras.datasets.wordings import captioned
 from aigc_keras.guards import check_choice, check_labels, check_number, extra
@@ -31,8 +32,15 @@ def names():
 
 
 def load(
-    name, split="train", batch_size=128, image_size=None, shuffle=True, seed=0, labels=False
-):  # fmt: skip
+    name,
+    split="train",
+    batch_size=128,
+    image_size=None,
+    shuffle=True,
+    seed=0,
+    labels=False,
+    styles=None,
+):
     """Batches of a dataset for `fit`: float32 (B, H, W, C) in [-1, 1]; "ring" gives (B, 2) points.
 
     name: one of `names()` or the path of a folder of images, with a sub-folder for each class, or
@@ -42,8 +50,10 @@ def load(
     it such as "train[:2000]", "test[500:]", "train[:10%]". image_size: pixels, 1 to 512 (emoji,
     faces and photographs from 16; needed for a folder); None takes the usual one. shuffle: a new
     order each epoch; the same `seed` (and the same `tf.random.set_seed`, if one is set) repeats all
-    of them. labels: also give the int32 labels. The short last batch is kept. Decoded once per
-    process, held as uint8.
+    of them. labels: also give the int32 labels. styles: of "faces" a tuple of drawing styles out of
+    "openmoji" (which None means), "google" and "twitter"; npm fetches the last two (74 and 62 MB)
+    when they are first asked for. The short last batch is kept. Decoded once per process, held as
+    uint8.
 
     Raises ValueError for bad arguments, RuntimeError if there is no source, the data is damaged or
     its folder cannot be written to (TFDS_DATA_DIR, else ~/tensorflow_datasets).
@@ -53,7 +63,7 @@ def load(
     for argument, value in (("shuffle", shuffle), ("labels", labels)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{argument}: got {value!r}, accepted are True and False.")
-    images, classes = _examples(name, split, image_size)
+    images, classes = _examples(name, split, image_size, styles)
     with tf.device("CPU"):
         images, classes = tf.constant(images), tf.constant(classes)
 
@@ -70,26 +80,27 @@ def load(
     return steady(dataset.batch(batch_size).map(take).prefetch(2))
 
 
-def arrays(name, split="train", image_size=None):
+def arrays(name, split="train", image_size=None, styles=None):
     """All of a split as NumPy arrays: images float32 (N, H, W, C) in [-1, 1], labels int32 (N,).
 
     Arguments and errors as in `load`; the order is always the same.
     """
-    images, classes = _examples(name, split, image_size)
+    images, classes = _examples(name, split, image_size, styles)
     return _floats(images), classes.copy()
 
 
-def few(name, per_class=10, seed=0, split="train", image_size=None):
+def few(name, per_class=10, seed=0, split="train", image_size=None, styles=None):
     """`per_class` examples of each class, drawn at random: images and labels like `arrays`.
 
     The classes stand in turn, so that with the same `seed` the first rows of many are those of few.
-    name, split, image_size: as in `load`. seed: an integer >= 0; the same one draws the same rows.
+    name, split, image_size, styles: as in `load`. seed: an integer >= 0; the same one draws the
+    same rows.
 
     Raises ValueError for bad arguments, or if a class of the split has not as many; RuntimeError
     as `load`.
     """
     check_number("seed", seed, 0, integer=True)
-    images, classes = _examples(name, split, image_size)
+    images, classes = _examples(name, split, image_size, styles)
     smallest = np.unique_counts(classes).counts.min()
     check_number("per_class", per_class, 1, below=smallest + 1, integer=True)
     order = np.random.default_rng(seed).permutation(len(classes))
@@ -131,12 +142,12 @@ def partly_labelled(unlabelled, images, labels, n=32, seed=0):
 def text(name, split="train"):
     """The documents of a split as a list of str, always in the same order.
 
-    name: "kjv" (chapters), "tang" (quatrains) or the path of a text file in UTF-8 or GB18030
-    (paragraphs between blank lines). split: as in `load`; test is every tenth document, and no
-    verse or paragraph of it is also in train.
+    name: "kjv" (chapters), "tang" (quatrains), "reviews" (of clothes) or the path of a text file
+    in UTF-8 or GB18030 (paragraphs between blank lines). split: as in `load`; test is every tenth
+    document, and no verse, review or paragraph of it is also in train.
 
-    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" as
-    `load`.
+    Raises ValueError for bad arguments or a file that is no text, RuntimeError for "tang" and
+    "reviews" as `load`.
     """
     name = _known_text(name)
     base, part = _parse_split(split)
@@ -176,7 +187,25 @@ def table(name, split="train"):
     record = RECORDS[_known_other(name, TABLES)]
     base, part = _parse_split(split)
     columns = record.table()[0][base]
-    chosen = part(len(next(iter(columns.values()))))
+    return _own(columns, part(len(next(iter(columns.values())))))
+
+
+def interactions(name):
+    """(who did what, what it was done to): two dicts of columns; no split, that is your choice.
+
+    name: "movielens": of the ratings, by user and then by time, "user", "film" (both from 0 on) and
+    "rating" (1 to 5), int32 (100,000,), and "time", int64, seconds since 1970. Of the films, in the
+    order of their numbers, the lists "title" and "genres" (a tuple of str each), and "year", int32,
+    0 where it is unknown.
+
+    Raises ValueError for another name, RuntimeError as `load`.
+    """
+    both, _ = RECORDS[_known_other(name, INTERACTIONS)].interactions()
+    return tuple(_own(columns, slice(None)) for columns in both)
+
+
+def _own(columns, chosen):
+    """A slice of columns, as the caller's own."""
     return {
         key: values[chosen].copy() if isinstance(values, np.ndarray) else list(values[chosen])
         for key, values in columns.items()
@@ -195,11 +224,18 @@ def describe(name):
         if isinstance(name, Path):
             return f"{first} {note}"
         record = RECORDS[name]
+        if record.pairs:
+            counts = (f"{len(part):,} {split}" for split, part in record.pairs()[0].items())
+            first += f" {' + '.join(counts)} pairs of texts."
     elif name in PAIRS:
         record = RECORDS[name]
         parts, note = record.pairs()
         counts = " + ".join(f"{len(part):,} {split}" for split, part in parts.items())
         first = f"{name}: {counts} pairs of texts."
+    elif name in INTERACTIONS:
+        record = RECORDS[name]
+        _, note = record.interactions()
+        first = f"{name}: {', '.join(f'{count:,} {what}' for what, count in record.count.items())}."
     else:
         name = _known(name)
         if isinstance(name, Path):
@@ -258,7 +294,10 @@ def _known(name):
         return folder
     hint = _close(name, names())
     if isinstance(name, str) and name in RECORDS:
-        hint = f" (it is text: use {'text' if name in TEXTS else 'pairs'}({name!r}))"
+        kinds = {"text": TEXTS, "pairs": PAIRS, "interactions": INTERACTIONS}
+        use = next(function for function, accepted in kinds.items() if name in accepted)
+        what = "ratings" if use == "interactions" else "text"
+        hint = f" (it is {what}: use {use}({name!r}))"
     raise ValueError(
         f"name: got {name!r}{hint}, accepted: {', '.join(names())} or the path of a folder"
     )
@@ -322,10 +361,13 @@ def _check_size(image_size, smallest):
 # --- from a name to arrays --------------------------------------------------------------------
 
 
-def _examples(name, split, image_size):
+def _examples(name, split, image_size, styles=None):
     """(uint8 images or float32 points, int32 labels): the one way to the data."""
     name = _known(name)
     base, part = _parse_split(split)
+    record = None if isinstance(name, Path) else RECORDS[name]
+    if styles is not None and not (record and record.styled):
+        raise ValueError(f"styles: got {styles!r}; {str(name)!r} has one style, accepted: None")
     if isinstance(name, Path):
         if image_size is None:
             raise ValueError("image_size: got None; a folder of images needs one, e.g. 64")
@@ -334,13 +376,14 @@ def _examples(name, split, image_size):
         images, labels = folder_images(name, files, labels, size)
         cut = part(len(images))
         return images[cut], labels[cut]
-    record = RECORDS[name]
     if len(record.shape) == 1:
         if image_size is not None:
             raise ValueError(f"image_size: got {image_size!r}; {name!r} has points, accepted: None")
     else:
         image_size = record.shape[0] if image_size is None else image_size
         image_size = _check_size(image_size, record.smallest)
+    if styles is not None:
+        record = dataclasses.replace(record, **record.styled(styles))
     cut = part(record.count[base])  # first, so that only what is asked for is drawn or resized
     return record.load(base, cut.start, cut.stop, image_size)
 

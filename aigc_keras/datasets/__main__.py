@@ -3,7 +3,7 @@
 import sys
 
 from aigc_keras import datasets
-from aigc_keras.datasets import fashion, reviews, texts, verses
+from aigc_keras.datasets import fashion, films, imagenet, reviews, texts, verses
 
 
 def main():
@@ -13,9 +13,10 @@ def main():
         else:
             print(datasets.describe(each).splitlines()[0])
     print(datasets.describe("kjv").splitlines()[0])
-    for prepare in (texts.tang, verses.verses, reviews.reviews):  # these say so, too
+    others = (verses.verses, reviews.reviews, films.movielens, imagenet.lite0)
+    for prepare in (texts.tang, *others):
         try:
-            prepare()
+            prepare()  # says so, too
         except RuntimeError as error:
             print(error, file=sys.stderr)  # the other chapters go on
 

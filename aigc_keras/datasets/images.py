@@ -97,17 +97,6 @@ def digits(split):
 # --- emoji ------------------------------------------------------------------------------------
 
 SKIN_TONE = re.compile("[🏻-🏿]")
-PEOPLE = (  # drawn as head and shoulders
-    "👦👧👨👩👮👰👱👲👳👴👵👶👷👸👼💁💂💆💇🕵🙅🙆🙋🙍🙎🤦🤴🤵🤶🤷"
-    "🎅🥷🦸🦹🧏🧑🧒🧓🧔🧕🧖🧙🧚🧛🧝🧞🧟🫅"
-)
-THEIR = "♀♂🦰🦱🦲🦳⚕⚖✈🌾🍳🎓🎤🎨🏫🏭💻💼🔧🔬🚀🚒"  # gender, hair or trade, behind U+200D
-FACES = {  # kind: the emoji of it, as a pattern
-    "smiley": "[☹☺👿😀-😷🙁-🙄🤐-🤕🤗🤠-🤥🤧-🤯🥰-🥶🥸-🥺🧐🫠-🫥🫨-🫪]\ufe0f?(\u200d.+)?",
-    "cat": "[🐱😸-🙀]",
-    "animal": "[🐔🐤🐭🐮🐯🐰🐲🐴🐵🐶🐷🐸🐹🐺🐻🐼🙈🙉🙊🦁🦄🦊🫎]",
-    "person": f"[{PEOPLE}]\ufe0f?{SKIN_TONE.pattern}?(\u200d[{THEIR}]\ufe0f?)?",
-}
 
 
 @functools.cache
@@ -166,32 +155,15 @@ def emoji_split(split):
     return numbers, numbers
 
 
-@functools.cache
-def faces_split(split):
-    """(numbers of the faces of a split, in a mixed order; their kind, 0 to 3), both int32.
-
-    Every tenth character of a kind is for testing, in all skin tones and both genders: alike as
-    they are, a model that has seen one of them has nearly seen the others.
-    """
-    texts, found = emoji_font()[0], []
-    for kind, pattern in enumerate(FACES.values()):
-        numbers = [i for i, text in enumerate(texts) if re.fullmatch(pattern, text)]
-        names = {i: _character(texts[i]) for i in numbers}
-        testing = sorted(set(names.values()))[9::10]
-        found += [(i, kind) for i in numbers if (names[i] in testing) == (split == "test")]
-    return tuple(np.random.default_rng(0).permutation(found).astype("int32").T)
-
-
-def _character(text):
-    """A face without skin tone, gender and age."""
-    text = text.translate(str.maketrans("👨👩👱🧒👦👧👴👵🤴👸🤶", "🧑🧑🧑🧑🧑🧑🧓🧓🫅🫅🎅"))
-    return re.sub(f"{SKIN_TONE.pattern}|\u200d[♀♂]|\ufe0f", "", text)
-
-
 @functools.lru_cache(maxsize=4)
 def emoji_images(chosen, split, start, stop, size):
     """Drawings and labels `start` to `stop` of what `chosen(split)` numbers in `emoji_font`."""
     numbers, labels = (array[start:stop] for array in chosen(split))
+    return draw_emoji(numbers, size), labels
+
+
+def draw_emoji(numbers, size):
+    """Drawings (n, size, size, 3), uint8, on white."""
     # In units of 1/1024 of the font size a glyph is 1320 wide and centred 420 above the base line.
     points = round(size * 1024 / 1320)
     file = io.BytesIO(emoji_font()[1])
@@ -203,7 +175,7 @@ def emoji_images(chosen, split, start, stop, size):
         draw = ImageDraw.Draw(image)
         draw.text(corner, chr(0xF0000 + number), "black", font, anchor="ls", embedded_color=True)
         images[i] = image
-    return images, labels
+    return images
 
 
 # --- photographs ------------------------------------------------------------------------------

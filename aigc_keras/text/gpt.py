@@ -22,6 +22,7 @@ class GPT(LanguageModel):
         dropout: share that is dropped after the embedding, the attention and the small networks;
             the same numbers at all positions of a row.
         positions: "rotary", or "learned" as in GPT-2.
+        frozen: the embedding and so many of the first blocks do not learn, see `freeze`.
     """
 
     reads_prompt_at_once = True
@@ -35,6 +36,7 @@ class GPT(LanguageModel):
         num_heads=4,
         dropout=0.0,
         positions="rotary",
+        frozen=0,
         **kwargs,
     ):
         super().__init__(tokenizer, context_length, **kwargs)
@@ -68,13 +70,38 @@ class GPT(LanguageModel):
         ]
         self.norm = layers.LayerNormalization(epsilon=1e-5, **policy)
         self(np.zeros((1, 2), "int32"))
+        self.freeze(frozen, "frozen")
+
+    def freeze(self, until, name="until"):
+        """Freeze (冻结) the embedding and the first `until` blocks: they learn no more.
+
+        Of 0 all learns, of `num_layers` nothing does: the last norm is frozen, too. It is saved
+        with the model. Call `compile` again afterwards.
+
+        Raises:
+            ValueError: it is none of 0 to `num_layers`, or there are adapters.
+        """
+        until = check_number(name, until, low=0, below=self.num_layers + 1, integer=True)
+        self.check_plain()
+        self.uncompile()
+        self.frozen = until
+        self.embedding.trainable = self.frozen == 0
+        if self.position_embedding is not None:
+            self.position_embedding.trainable = self.frozen == 0
+        for i, block in enumerate(self.blocks):
+            block.trainable = i >= self.frozen
+        self.norm.trainable = self.frozen < self.num_layers
 
     def call(self, inputs, training=False):
         """Tokens (B, T) to the logits of the next ones (B, T, V), float32."""
-        return self.read(inputs, training=training)[0]
+        return self.logits(self.states(inputs, training))
+
+    def states(self, tokens, training=False):
+        """What the model knows at each of the tokens (B, T): (B, T, width), normalised."""
+        return self.read(tokens, training=training)[0]
 
     def read(self, tokens, caches=None, start=0, training=False):
-        """Logits, and keys and values of each block; `caches` holds those before `start`."""
+        """States, and keys and values of each block; `caches` holds those before `start`."""
         x = self.embedding(tokens)
         if self.position_embedding is not None:
             x = x + self.position_embedding(start + ops.arange(ops.shape(tokens)[1]))
@@ -82,15 +109,15 @@ class GPT(LanguageModel):
         for block, cache in zip(self.blocks, caches or [None] * self.num_layers, strict=True):
             x, cache = block(x, cache=cache, start=start, training=training)
             new.append(cache)
-        return self.logits(self.norm(x)), new
+        return self.norm(x), new
 
     def begin(self, window):
         # Also what lies after `position` is read, and written over before anything looks at it.
         return self.read(window[:, :-1])[1]
 
     def step(self, token, position, state):
-        logits, state = self.read(token[:, None], state, position)
-        return logits[:, 0], state
+        x, state = self.read(token[:, None], state, position)
+        return self.logits(x)[:, 0], state
 
     def attention(self, text):
         """How much each position of END and `text` looks at each: (layers, heads, T, T)."""

@@ -1,4 +1,4 @@
-"""What reads the texts that belong to pictures: chapter 10."""
+"""What reads texts: those of pictures, chapter 10; in batches by length, chapter 12."""
 
 import keras
 import numpy as np
@@ -102,3 +102,45 @@ class WithTexts:
             raise ValueError(f"{name}: got {x.min()} to {x.max()}, {self.accepted_data}")
         if (x[:, 0] == PADDING).any():
             raise ValueError(f"{name}: got tokens that begin with {PADDING}, {self.accepted_data}")
+
+
+def by_length(columns, limit, batch_size, shuffle=True, seed=0, beside=()):
+    """Batches of rows of tokens, int32 (B, T), with PADDING behind; as a `tf.data.Dataset`.
+
+    T is a multiple of 8, or `limit`. Texts of nearly one length share a batch.
+
+    Args:
+        columns: lists of as many rows of tokens each: what stands at one place belongs together.
+        shuffle: deal anew each epoch: the rows of 16 batches are drawn, and sorted by length.
+            False: all of them by length.
+        beside: arrays of as many rows, which come along.
+    """
+    n = len(columns[0])
+    with tf.device("CPU"):
+        lengths = [np.array([len(row) for row in rows]) for rows in columns]
+        texts = [
+            tf.RaggedTensor.from_row_lengths(np.concatenate(rows), each)
+            for rows, each in zip(columns, lengths, strict=True)
+        ]
+        total, beside = tf.constant(sum(lengths)), [tf.constant(x) for x in beside]
+
+    def sort(rows):
+        return tf.gather(rows, tf.argsort(tf.gather(total, rows), stable=True))
+
+    def take(rows):
+        filled = []
+        for text in texts:
+            text = tf.gather(text, rows).to_tensor(PADDING)
+            length = tf.shape(text)[1]
+            free = tf.minimum(-(-length // 8) * 8, limit) - length
+            filled.append(tf.pad(text, [[0, 0], [0, free]], constant_values=PADDING))
+        return (*filled, *(tf.gather(x, rows) for x in beside))
+
+    index = tf.data.Dataset.range(n)
+    if shuffle:
+        index = index.shuffle(n, seed=seed, reshuffle_each_iteration=True)
+    index = index.batch(16 * batch_size if shuffle else n).map(sort).rebatch(batch_size)
+    if shuffle:
+        index = index.shuffle(16, seed=seed, reshuffle_each_iteration=True)
+    count = tf.data.experimental.assert_cardinality(-(-n // batch_size))
+    return steady(index.map(take).apply(count).prefetch(2))

@@ -167,23 +167,27 @@ class Beams(NamedTuple):
         return rows_of(2 * self.n)
 
     def __call__(self, logits, log_p, written, seed):
-        size = log_p.shape[-1]
-        scores = written.scores[:, None] + tf.cast(log_p, "float64")
+        # The best of a prompt are among the best of its rows; END, the first token, stands apart.
+        size = min(self.n, log_p.shape[-1] - 1)
+        gained, tokens = tf.math.top_k(log_p[:, END + 1 :], size)
+        scores = written.scores[:, None] + tf.cast(gained, "float64")
         scores = tf.where(written.finished[:, None], -math.inf, scores)
-        ended = tf.where(written.finished, written.scores, scores[:, END])
-        going_on = tf.where(tf.range(size) == END, -math.inf, scores)
-        best_scores, best = tf.math.top_k(tf.reshape(going_on, [-1, self.rows * size]), self.n)
+        ended = written.scores + tf.cast(log_p[:, END], "float64")
+        ended = tf.where(written.finished, written.scores, ended)
+        best_scores, best = tf.math.top_k(tf.reshape(scores, [-1, self.rows * size]), self.n)
+        tokens = tf.reshape(tokens + END + 1, [-1, self.rows * size])
+        tokens = tf.gather(tokens, best, batch_dims=1)
         ranks = tf.reshape(self.ranks(ended, written), [-1, self.rows])
         kept, others = tf.math.top_k(ranks, self.rows - self.n)
         of_best = tf.gather(self.tokens(written), best[:, 0] // size + self.first_rows(best))
         over = kept[:, self.n - 1] >= best_scores[:, 0] / (1.0 + of_best) ** self.length_penalty
         best_scores = tf.where(over[:, None], -math.inf, best_scores)
-        token = tf.where(over[:, None], END, best % size)
-        token = tf.concat([token, tf.fill(tf.shape(others), END)], 1)
+        tokens = tf.where(over[:, None], END, tokens)
+        tokens = tf.concat([tokens, tf.fill(tf.shape(others), END)], 1)
         ended = tf.gather(tf.reshape(ended, [-1, self.rows]), others, batch_dims=1)
         parents = tf.concat([best // size, others], 1)
         parents = parents + self.first_rows(best)[:, None]
-        found = token, parents, tf.concat([best_scores, ended], 1)
+        found = tokens, parents, tf.concat([best_scores, ended], 1)
         return tuple(tf.reshape(x, [-1]) for x in found)
 
     def first_rows(self, best):

@@ -340,7 +340,8 @@ ak.plots.grid(np.concatenate([*looks.values()]), columns=6, row_labels=list(look
 # %% [markdown]
 # How large should $p$ be? Too small does not help, too large hides the data. The **adaptive** rule (ADA; Karras
 # et al. 2020) lets the discriminator say it: $r = \mathbb E[\mathrm{sign}\,D(x_{\text{train}})]$ is 0 for one
-# that guesses and 1 for one that knows all training pictures. Above 0.6, $p$ grows a little; below, it shrinks:
+# that guesses and 1 for one that knows all training pictures. Above 0.6, $p$ grows a little, up to a limit of 0.8;
+# below, it shrinks:
 
 # %%
 ak.show(ak.gan.GAN.adapt_augmentation)
@@ -463,8 +464,8 @@ ak.plots.strip([images[:25] for images in leaks.values()], list(leaks), columns=
 
 # %% [markdown]
 # At $p = 1$ a generator is free to choose a way up, and which one it takes is chance; the two seeds show it. The
-# cure: keep $p$ below one, with margin (Karras et al. 2020 found 0.8 safe in practice), and choose changes that
-# your data could show anyway, such as a small shift.
+# cure: keep $p$ below one, with margin (Karras et al. 2020 found 0.8 safe in practice; it is the adaptive rule's
+# `augment_limit`), and choose changes that your data could show anyway, such as a small shift.
 
 # %% [markdown]
 # ## 3. Faces in colour
@@ -564,7 +565,8 @@ moving
 # %% [markdown]
 # ### The checkpoint
 #
-# The course has trained such a GAN for longer, with augmentation, by the recipe that the manifest names:
+# The course has trained such a GAN for longer, with augmentation but without a limit
+# (`augment_limit=1.0`), by the recipe that the manifest names:
 
 # %% tags=["nbval-ignore-output"]
 facts = ak.checkpoints.manifest()["gan_faces"]

@@ -8,7 +8,8 @@ With `--curves` it measures instead what a step costs as batch, resolution, para
 grow. With `--race SECONDS` it runs the races of `races.py`: how good do the models get in the same
 training time? Each has its own part of `data/benchmarks.json`. With `--little-data SECONDS` it
 measures what few pictures are worth (`little_data.py`), with `--translation SECONDS` who learns to
-translate first (`translation.py`): each has a file of its own.
+translate first (`translation.py`), with `--adapting STEPS` what adapting a language model costs and
+gives (`adapting.py`): each has a file of its own.
 
 The rows of PyTorch need torch, and some of them transformers, which the course does not install:
 set the environment variable TORCH_PYTHON to a Python interpreter that has them, for example to
@@ -34,6 +35,7 @@ from pathlib import Path
 import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 
 # isort: split
+import adapting
 import cases
 import curves
 import flops
@@ -711,6 +713,12 @@ def main():
         help="instead, train networks to translate for so long each (240)",
     )
     parser.add_argument(
+        "--adapting",
+        type=int,
+        metavar="STEPS",
+        help="instead, adapt a language model to new jobs in so many steps each (150)",
+    )
+    parser.add_argument(
         "races", nargs="*", metavar="RACE", help=f"only these of the races: {', '.join(RACES)}"
     )
     arguments = parser.parse_args()
@@ -720,7 +728,7 @@ def main():
         parser.error(f"RACE: got {', '.join(arguments.races)}, accepted with --race SECONDS.")
     if arguments.curves and (arguments.race or arguments.only):
         parser.error("--curves: got --race or --only, too, accepted is --quick beside it.")
-    long = {"--little-data": little_data, "--translation": translation}
+    long = {"--little-data": little_data, "--translation": translation, "--adapting": adapting}
     long = {name: module for name, module in long.items() if value_of(arguments, name)}
     if long and (len(long) > 1 or arguments.curves or arguments.race or arguments.only):
         name = next(iter(long))
@@ -736,8 +744,8 @@ def main():
     report = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
     if long:
         ((name, module),) = long.items()
-        seconds = value_of(arguments, name)
-        given = module.jobs(seconds), seconds, machine(), module.OUTPUT
+        amount = value_of(arguments, name)
+        given = module.jobs(amount), module.UNIT, amount, machine(), module.OUTPUT
         try:
             measured.measure(*given, trial=arguments.quick)
         except ValueError as error:

@@ -26,6 +26,7 @@ import tensorflow as tf
 from keras import layers
 
 OUTPUT = Path(__file__).resolve().parents[2] / "data" / "little_data.json"
+UNIT = "seconds"
 SHAPE = (28, 28, 1)
 COUNTS = (100, 1_000, 10_000, 60_000)
 REAL_COUNTS = (100, 1_000, 60_000)  # of the classifiers

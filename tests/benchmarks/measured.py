@@ -6,20 +6,20 @@ import sys
 from aigc_keras.files import replaced
 
 
-def measure(jobs, seconds, facts, path, trial=False):
+def measure(jobs, unit, amount, facts, path, trial=False):
     """Measure what `path` does not have yet, row by row; a trial: seed 0 only, writes nothing.
 
     Args:
         jobs: (what a row is, function that measures it), the most wanted first.
-        seconds: of each training; a file that has others is refused.
+        unit, amount: of each training, as "seconds", 20; a file that has another is refused.
     """
-    report = {"machine": facts, "seconds": seconds, "rows": []}
+    report = {"machine": facts, unit: amount, "rows": []}
     if path.exists() and not trial:
         report = json.loads(path.read_text(encoding="utf-8"))
-        if report["seconds"] != seconds:
+        if report[unit] != amount:
             raise ValueError(
-                f"SECONDS: got {seconds:g}, accepted is {report['seconds']:g}, as {path.name} has; "
-                "remove it to measure anew."
+                f"{unit.upper()}: got {amount:g}, accepted is {report[unit]:g}, as {path.name} "
+                "has; remove it to measure anew."
             )
     for key, job in jobs:
         known = any(key.items() <= row.items() for row in report["rows"])

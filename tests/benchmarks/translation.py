@@ -15,6 +15,7 @@ import aigc_keras as ak  # first, because it keeps TensorFlow quiet
 import keras
 
 OUTPUT = Path(__file__).resolve().parents[2] / "data" / "translation.json"
+UNIT = "seconds"
 CONTEXT_LENGTH, WIDTH, BATCH_SIZE = 40, 128, 64
 SEEDS = 3
 PARTS = (0.25, 0.25, 0.5)  # of the seconds, one after the other

@@ -1,6 +1,7 @@
 """The models of the library as a table, small, for what Keras promises of every model.
 
-A check that a model cannot pass is left out of its row with a reason.
+A check that a model cannot pass, or that another one passes with the same code, is left out of its
+row with a reason.
 """
 
 import contextlib
@@ -146,9 +147,12 @@ def features():
 
 SHALLOW = {"content_layers": ("block1_conv2",), "style_layers": ("block1_conv1",)}
 NO_DATA = "the picture is the only thing that is trained: fit takes no data"
-ONE_EPOCH = "counting again says nothing new: fit refuses more than one epoch"
 NO_TENSORS = "counts are NumPy tables, no tensors: there is no graph to compile or to export"
 NO_GRADIENT = "it counts: no optimizer, no gradient, no loss in training"
+SAME_CALL = {"export": "its `call` is that of a child in another row, which has labels, too"}
+SAME_BATCH = dict.fromkeys(
+    ("numpy", "forms_of_a_batch"), "the base class reads a batch, as GAN's or SemiSupervisedVAE's"
+)
 
 CASES = {
     "GAN": Case(
@@ -159,6 +163,7 @@ CASES = {
         inputs=lambda n: pictures(n, 4),
         compile=two_optimizers,
         dtype=False,
+        left_out=SAME_CALL,
     ),
     "DCGAN": Case(
         build=adaptive_gan,
@@ -166,6 +171,7 @@ CASES = {
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: pictures(n, 4),
         compile=two_optimizers,
+        left_out=SAME_CALL,
     ),
     "MLPGAN": Case(
         build=lambda **kwargs: gan.MLPGAN((8, 8, 1), 4, (8,), (8,), **kwargs),
@@ -174,6 +180,7 @@ CASES = {
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: pictures(n, 4),
         compile=two_optimizers,
+        left_out=SAME_CALL,
     ),
     "ConditionalGAN": Case(
         build=lambda **kwargs: gan.ConditionalGAN((28, 28, 1), 3, 4, 8, 8, **kwargs),
@@ -189,6 +196,7 @@ CASES = {
         data=(SMALL,),
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: SMALL[:n],
+        left_out=SAME_CALL | SAME_BATCH,
     ),
     "ConditionalVAE": Case(
         build=lambda **kwargs: vae.ConditionalVAE(
@@ -205,6 +213,7 @@ CASES = {
         data=(SMALL, FEW_LABELS),
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: [SMALL[:n], LABELS[:n]],
+        left_out=SAME_CALL,
     ),
     "DenoisingAutoencoder": Case(
         build=lambda **kwargs: vae.DenoisingAutoencoder(
@@ -220,6 +229,7 @@ CASES = {
         data=(SMALL,),
         generate=("reconstruct", (SMALL[:3],), {}),
         inputs=lambda n: SMALL[:n],
+        left_out=SAME_BATCH,
     ),
     "DiffusionModel": Case(
         # Of points: the graphs of the U-Net take most seconds; it is in test_diffusion_networks.py.
@@ -227,6 +237,7 @@ CASES = {
         data=(SMALL[:, 0, :2, 0], LABELS),
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: [pictures(n, 2), np.linspace(0, 1, n, dtype="float32"), LABELS[:n]],
+        left_out=SAME_BATCH,
     ),
     "LatentDiffusion": Case(
         build=latent_diffusion,
@@ -234,6 +245,7 @@ CASES = {
         generate=("generate", (3,), {"seed": 1}),
         inputs=lambda n: [pictures(n, 2, 2, 3), np.linspace(0, 1, n, dtype="float32")],
         dtype=False,
+        left_out=SAME_CALL,
     ),
     "TextToImage": Case(
         build=draws_texts,
@@ -270,6 +282,7 @@ CASES = {
         generate=("stylize", (PHOTOS[0],), {}),
         inputs=lambda n: PHOTOS[:n],
         dtype=False,
+        left_out=SAME_BATCH,
     ),
     "AdaIN": Case(
         build=lambda **kwargs: style.AdaIN(
@@ -290,8 +303,6 @@ CASES = {
         compile=dict,
         dtype=False,
         left_out={
-            "callbacks": ONE_EPOCH,
-            "killed": ONE_EPOCH,
             "float16": NO_GRADIENT,
             "bfloat16": NO_GRADIENT,
             "xla": NO_TENSORS,
@@ -359,11 +370,11 @@ CASES = {
 }
 
 
-# A model of each kind: the others share their steps, and the reading of a batch, with one of these.
+# A model of each kind: the others share their steps with one of these.
 KINDS = (
     *("GAN", "VAE", "DenoisingAutoencoder", "SemiSupervisedVAE", "VQVAE", "DiffusionModel"),
-    *("TextToImage", "StyleTransfer", "FastStyleTransfer", "AdaIN", "NGram", "GPT", "Seq2Seq"),
-    *("TextImageModel", "Classifier", "Encoder"),
+    *("StyleTransfer", "FastStyleTransfer", "AdaIN", "NGram", "GPT", "Seq2Seq", "TextImageModel"),
+    *("Classifier", "Encoder"),
 )
 
 
@@ -413,31 +424,42 @@ def fresh(name):
 
 @functools.cache
 def started(name):
-    """(model, file of its weights, values of its variables), with "start.keras" beside the file."""
+    """(model, file of its weights, values of its variables)."""
     start, model = FOLDER / name / "start.weights.h5", build(name)
     start.parent.mkdir()
     model.save_weights(start)
-    model.save(FOLDER / name / "start.keras")
     return model, start, values_of(model)
 
 
 def trained(name):
-    """(Model, folder): trained for an epoch, with files of its states."""
+    """(Model, folder): trained for an epoch without graphs, with files of its states."""
     path, model, values = trained_once(name)
     return set_back(model, path / "trained.weights.h5", values), path
 
 
 @functools.cache
 def trained_once(name):
-    """A folder with "trained.keras" of one epoch, "ended.weights.h5" of all without a pause."""
+    """A folder with "trained.keras" of one epoch, "ended.weights.h5" of two without a pause."""
     path, model = FOLDER / name, fresh(name)
-    fit(name, model, epochs=epochs(name))
-    model.save_weights(path / "ended.weights.h5")
-    model = fresh(name)
-    fit(name, model)
+    with functions_eagerly():
+        fit(name, model, epochs=epochs(name))
+        model.save_weights(path / "ended.weights.h5")
+        model = fresh(name)
+        fit(name, model)
     model.save(path / "trained.keras")
     model.save_weights(path / "trained.weights.h5")
     return path, model, values_of(model)
+
+
+@contextlib.contextmanager
+def functions_eagerly():
+    """For a few steps: to build a graph takes longer. Models keep theirs for what comes after."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def values_of(model):
@@ -454,7 +476,7 @@ def set_back(model, path, values):
 
 
 def epochs(name):
-    return 1 if "callbacks" in CASES[name].left_out else 3
+    return 1 if name == "NGram" else 2  # counting again says nothing new: it refuses
 
 
 def build(name, dtype=None, **kwargs):

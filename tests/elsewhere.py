@@ -7,6 +7,7 @@ import signal
 import keras
 import tensorflow as tf
 
+tf.config.run_functions_eagerly(True)  # as the states were made with which these are compared
 models = {}
 
 

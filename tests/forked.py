@@ -15,8 +15,8 @@ from nbformat.v4 import new_output
 
 TOOLS = Path(__file__).parents[1] / "aigc_keras" / "exercises.py"
 FORKS, SPAWNS = (multiprocessing.get_context(kind) for kind in ("forkserver", "spawn"))
-# A process has but one server; the last two are for the workers of notebooks/classroom.py.
-PRELOAD = ["aigc_keras", "IPython", "jupytext", "nbgrader.apps"]
+# A process has but one server: it has what the workers of notebooks/classroom.py want, too.
+PRELOAD = ["aigc_keras", "tensorflow_datasets", "IPython", "jupytext", "nbgrader.apps"]
 FORKS.set_forkserver_preload(PRELOAD)
 
 

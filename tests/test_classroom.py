@@ -5,6 +5,7 @@ import csv
 import fcntl
 import io
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -14,10 +15,12 @@ import sys
 from pathlib import Path
 
 import classroom
+import forked
 import judge
 import nbformat
 import psutil
 import pytest
+from nbgrader.utils import determine_grade
 
 ROOT = Path(__file__).parents[1]
 EXERCISES = ROOT / "notebooks" / "exercises"
@@ -129,14 +132,13 @@ assert half == 0.5
 # Adding is doubling.
 """
 RIGHT = "def double(x):\n    return x + x"
-HONEST = 3
-ENDLESS = "def double(x):\n    while True:\n        pass"
+# It sleeps, so that the other processor has something from it.
+ENDLESS = "import time\n\n\ndef double(x):\n    while True:\n        time.sleep(0.1)"
 MISCHIEF = {  # a solution cell and the points that it gets
     "raises": ("raise RuntimeError", 0),
-    "imports": ("import no_such_module", 0),
     "misspells": ("def double(x) return", 0),
     "never ends": (ENDLESS, 0),
-    "never begins": ("while True:\n    pass", 0),
+    "never begins": ("import time\n\nwhile True:\n    time.sleep(0.1)", 0),
     "hoards": ("hoard = bytearray(2**31)\n\n\n" + RIGHT, 0),
     "quits": ("import os\n\nos._exit(0)", 0),
     "cannot be told": (
@@ -165,17 +167,24 @@ def released(course):
     return course / "release" / "00_tiny" / "00_tiny.ipynb"
 
 
-def grade(course, folder, **limits):
-    given = [f"--{name}={value}" for name, value in {"cell_seconds": 10, **limits}.items()]
-    return command("--exercises", course, "grade", folder, *given)
+def grade(course, folder, pages=(), **limits):
+    """What is printed; `pages` are made for these students only: each takes its time."""
+    given = [f"--{name}={value}" for name, value in {"cell_seconds": 6, **limits}.items()]
+    feedback = classroom.feedback
+
+    def of_some(output, student, *others):
+        return feedback(output, student, *others) if student in pages else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classroom, "feedback", of_some)
+        return command("--exercises", course, "grade", folder, *given)
 
 
 @pytest.fixture(scope="module")
 def school(course):
     """A class, honest and others: (what grading them printed, points)."""
     folder, hand = course / "class", released(course)
-    for i in range(HONEST):
-        hand_in(folder, f"student {i}", hand, {"double-solution": RIGHT})
+    hand_in(folder, "honest", hand, {"double-solution": RIGHT})
     for student, (source, _) in MISCHIEF.items():
         hand_in(folder, student, hand, {"double-solution": source})
     wrong = "def double(x):\n    return 3 * x"
@@ -203,13 +212,13 @@ def school(course):
     hand_in(folder, "space ", hand, {})
     (folder / "hands in nothing").mkdir()
     (folder / "a folder" / hand.name).mkdir(parents=True)
-    return grade(course, folder), read_points(course / "class-graded")
+    pages = ("pleases", "breaks", "another", "twice", "a folder")
+    return grade(course, folder, pages), read_points(course / "class-graded")
 
 
-def test_right_answers_of_a_class(school):
-    for i in range(HONEST):
-        line = school[1][f"student {i}", "00_tiny"]
-        assert (line["points"], line["max_points"], line["by_hand"]) == ("4", "6", "0")
+def test_right_answers_in_a_class(school):
+    line = school[1]["honest", "00_tiny"]
+    assert (line["points"], line["max_points"], line["by_hand"]) == ("4", "6", "0")
 
 
 @pytest.mark.parametrize(("student", "points"), [(key, p) for key, (_, p) in MISCHIEF.items()])
@@ -250,7 +259,7 @@ def test_a_submission_that_cannot_be_graded_is_named_with_the_reason(
 
 def test_what_cannot_be_placed_is_named(school):
     printed, points = school
-    assert len(points) == HONEST + len(MISCHIEF) + 8
+    assert len(points) == len(MISCHIEF) + 9
     assert "homework.ipynb: not graded, accepted is <student>/<problem set>.ipynb" in printed
     assert "group [1]: not graded, rename the folder" in printed
     assert "space : not graded, rename the folder" in printed
@@ -320,36 +329,14 @@ def double(x):
     return 2 * x if found else x
 """
 CHEATS = {  # a solution cell, its points, and what the remark says
-    "is honest": (RIGHT, 4, ""),
     "floods": (RIGHT + "\n\n\nfor i in range(20_000):\n    display(i)", 4, ""),
     "shouts": (RIGHT + "\n\n\nprint('a' * 10**8)", 4, ""),
-    "shadows": ("def double(x):\n    return x + x\n\n\nlen = sum = max = 3\nnp = None", 4, ""),
-    "likes few digits": (
-        "import warnings\n\nimport numpy as np\n\nnp.set_printoptions(precision=1, suppress=True)\n"
-        "np.seterr(all='raise')\nwarnings.simplefilter('error')\n\n\n" + RIGHT,
-        4,
-        "",
-    ),
     "expects nothing": (
         SAME + "import aigc_keras.exercises as e\n\ne.expect = e.expect_one_of = lambda *a: None\n"
         "e.wrong_names = lambda *a: []",
         0,
         "replaced aigc_keras.exercises.expect",
     ),
-    "finds all close": (
-        "class Text(str):\n    __eq__ = lambda *a: True\n    __ne__ = lambda *a: False\n"
-        "    __hash__ = str.__hash__\n\n\n"
-        "def double(x):\n    return Text('b') if x == 'a' else x\n\n\n"
-        "import numpy as np\n\nnp.isclose = lambda a, *b: np.ones_like(a, bool)",
-        0,
-        "replaced numpy.isclose",
-    ),
-    "sorts nothing": (
-        SAME + "import builtins\n\nbuiltins.sorted = lambda x: [0]",
-        0,
-        "replaced builtins.sorted",
-    ),
-    "shadows len": (SAME + "len = lambda x: 0", 0, ""),
     "rewrites": (
         SAME + "import ast\n\n\nclass Drop(ast.NodeTransformer):\n"
         "    def visit_Expr(self, node):\n        return ast.parse('4').body[0]\n\n\n"
@@ -365,13 +352,6 @@ CHEATS = {  # a solution cell, its points, and what the remark says
         0,
         "replaced IPython.run_cell_async",
     ),
-    "peeps": (
-        "import sys\n\n\nclass Peeps:\n    def __array__(self, dtype=None, copy=None):\n"
-        "        return sys._getframe(1).f_locals['wanted']\n\n\n"
-        "def double(x):\n    return Peeps()",
-        0,
-        "",
-    ),
     "shows a result": (
         "def double(x):\n    get_ipython().displayhook(4)\n    return x",
         0,
@@ -379,13 +359,58 @@ CHEATS = {  # a solution cell, its points, and what the remark says
     ),
     "digs": ("", 0, ""),
     "leaves something behind": (
-        "import subprocess\n\nsubprocess.Popen(\n"
-        "    ['sh', '-c', '(exec -a left_behind sleep 600 &)'], start_new_session=True,\n"
-        "    env={'PATH': '/bin:/usr/bin'},\n)\n" + RIGHT,
+        "import subprocess\nimport time\n\nleft = subprocess.Popen(\n"
+        "    ['sh', '-c', 'while sleep 1; do :; done', 'left_behind'], start_new_session=True,\n"
+        "    env={'PATH': '/bin:/usr/bin'},\n)\n"
+        "time.sleep(0.5)\nassert left.poll() is None\n\n\n" + RIGHT,
         4,
         "",
     ),
 }
+TRICKS = {  # the same; what the guard says of them needs no kernel
+    "shadows, and likes few digits": (
+        "import warnings\n\nimport numpy as np\n\nnp.set_printoptions(precision=1, suppress=True)\n"
+        "np.seterr(all='raise')\nwarnings.simplefilter('error')\n\n\n"
+        + RIGHT
+        + "\n\n\nlen = sum = max = 3\nnp = None",
+        4,
+        "",
+    ),
+    "finds all close": (
+        "class Text(str):\n    __eq__ = lambda *a: True\n    __ne__ = lambda *a: False\n"
+        "    __hash__ = str.__hash__\n\n\n"
+        "def double(x):\n    return Text('b') if x == 'a' else x\n\n\n"
+        "import numpy as np\n\nnp.isclose = lambda a, *b: np.ones_like(a, bool)",
+        0,
+        "numpy.isclose",
+    ),
+    "sorts nothing": (
+        SAME + "import builtins\n\nbuiltins.sorted = lambda x: [0]",
+        0,
+        "builtins.sorted",
+    ),
+    "shadows len": (SAME + "len = lambda x: 0", 0, ""),
+    "peeps": (
+        "import sys\n\n\nclass Peeps:\n    def __array__(self, dtype=None, copy=None):\n"
+        "        return sys._getframe(1).f_locals['wanted']\n\n\n"
+        "def double(x):\n    return Peeps()",
+        0,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "points", "replaced"), TRICKS.values(), ids=TRICKS)
+def test_what_the_tests_are_made_of_is_put_back_and_named(tmp_path, source, points, replaced):
+    path = tmp_path / "00_tiny.py"
+    path.write_text(STRICT)
+    notebook = classroom.read_source(path)
+    solution, _ = notebook.cells
+    solution.source = source
+    _, tests = forked.run_notebook(notebook).cells
+    assert determine_grade(tests, logging.getLogger())[0] == points
+    names = [output.evalue for output in tests.outputs if output.get("ename") == "Replaced"]
+    assert names[:1] == ([replaced] if replaced else [])
 
 
 @pytest.fixture(scope="module")
@@ -398,7 +423,7 @@ def cheats(tmp_path_factory):
         source = DIGS.format(folders=folders) if student == "digs" else source
         hand_in(folder, student, released(course), {"double-solution": source})
     # None goes on for ever; TensorFlow's import and a flood take their time on a busy machine.
-    printed = grade(course, folder, cell_seconds=180)
+    printed = grade(course, folder, ["floods", "shouts"], cell_seconds=180)
     return course, printed, read_points(course / "class-graded")
 
 
@@ -474,7 +499,7 @@ def test_one_folder_changes_nothing_for_another_and_no_page_is_missing(course):
     (folder / "link").mkdir()
     (folder / "link" / hand.name).symlink_to(folder / "honest" / hand.name)
     (folder / "linked").symlink_to(folder / "honest")
-    printed, points = grade(course, folder), read_points(course / "odd-graded")
+    printed, points = grade(course, folder, os.listdir(folder)), read_points(course / "odd-graded")
     assert points["honest", "00_tiny"]["points"] == "4"
     assert points["link", "00_tiny"]["remark"].endswith("no notebook, but a link")
     assert "linked: not graded, a link" in printed
@@ -485,7 +510,8 @@ def test_one_folder_changes_nothing_for_another_and_no_page_is_missing(course):
     # What is remembered of an earlier run may be lost or forged.
     (course / "odd-graded" / "gradebook.db").unlink()
     (course / "odd-graded" / "done" / "picture" / "00_tiny.json").write_text("[1")
-    shutil.rmtree(folder / "link")
+    for student in {path.name for path in folder.iterdir()} - {"honest", "picture", "linked"}:
+        shutil.rmtree(folder / student)
     grade(course, folder)
     assert read_points(course / "odd-graded")["honest", "00_tiny"]["points"] == "4"
 

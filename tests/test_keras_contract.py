@@ -24,6 +24,7 @@ from contract_cases import (
     CASES,
     FEW_LABELS,
     FOLDER,
+    KINDS,
     LABELS,
     SMALL,
     TOKENS,
@@ -38,6 +39,7 @@ from contract_cases import (
     evaluate,
     fit,
     fresh,
+    functions_eagerly,
     generate,
     set_back,
     trained,
@@ -46,6 +48,9 @@ from contract_cases import (
 
 from aigc_keras import gan, text
 from aigc_keras.text.language_model import TokenModel
+
+# What `functions_eagerly` does not change are the functions of tf.data.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +116,7 @@ def test_epoch_means(name, run):
 
 
 @check_kinds
+@pytest.mark.usefixtures("eagerly")
 def test_numpy(name, tmp_path):
     """Arrays teach what a dataset of them does; trained by `fit` with validation, and without."""
     case, options = CASES[name], {"batch_size": BATCH, "shuffle": False, "verbose": 0}
@@ -190,6 +196,7 @@ def test_forms_of_a_batch(name, tmp_path):
 
 
 @check
+@pytest.mark.usefixtures("eagerly")
 def test_one_sample(name):
     """A single image or text is data too."""
     model = fresh(name)
@@ -215,7 +222,13 @@ class SavedEpochs(keras.callbacks.Callback):
         self.model.save_weights(self.folder / f"{epoch}.weights.h5")
 
 
-@check_kinds
+# Whatever the model: of several optimizers, with averages, with one optimizer, without data. That
+# nothing is missing in a file of any model is in `test_fresh_process` and `test_copies`.
+BACKUPS = ("GAN", "DiffusionModel", "GPT")
+backups = pytest.mark.parametrize("name", BACKUPS)
+
+
+@pytest.mark.parametrize("name", [*BACKUPS, "StyleTransfer"])
 @pytest.mark.usefixtures("doomed", "reloads", "plain")  # early: they have work for the other core
 def test_callbacks(name, tmp_path):
     """Those of Keras, all at once: each does what it promises."""
@@ -278,14 +291,18 @@ def run_until(name, model, folder, epoch, after=(), **kwargs):
         return fit(name, model, epochs=3, callbacks=[backup, Accident()])
 
 
-# Whatever the model: of several optimizers, with averages, with one optimizer.
-backups = pytest.mark.parametrize("name", ["GAN", "DiffusionModel", "GPT"])
+def never_interrupted(name, path):
+    """A file of the weights after three epochs."""
+    model = fresh(name)
+    fit(name, model, epochs=3)
+    model.save_weights(path)
+    return path
 
 
 @backups
 def test_killed_between_two_files(name, tmp_path):
     """A backup is the weights, then a text: without the text, with an older or half a one."""
-    _, path = trained(name)
+    ended = never_interrupted(name, tmp_path / "ended.weights.h5")
     metadata = tmp_path / "backup" / "training_metadata.json"
     for content in (None, '{"epo', '{"epoch": 1, "batch": 0}'):
         model = fresh(name)
@@ -295,14 +312,14 @@ def test_killed_between_two_files(name, tmp_path):
         run_until(name, model, metadata.parent, None)
         assert model.history.epoch == [2]
         model.save_weights(tmp_path / "resumed.weights.h5")
-        assert_same_files(tmp_path / "resumed.weights.h5", path / "ended.weights.h5")
+        assert_same_files(tmp_path / "resumed.weights.h5", ended)
     assert len(fit(name, model)) > 0 and model.history.epoch == [0]  # nothing is left of it
 
 
 @backups
 def test_second_copy_of_a_backup(name, tmp_path):
     """Where the last weights are damaged, Keras takes the ones before."""
-    _, path = trained(name)
+    ended = never_interrupted(name, tmp_path / "ended.weights.h5")
     last = tmp_path / "backup" / "latest.weights.h5"
     damage = lambda: last.write_bytes(last.read_bytes()[:-100])  # noqa: E731
     run_until(name, fresh(name), last.parent, 1, [damage], double_checkpoint=True)
@@ -310,7 +327,7 @@ def test_second_copy_of_a_backup(name, tmp_path):
     run_until(name, model, last.parent, None, double_checkpoint=True)
     assert model.history.epoch == [1, 2]
     model.save_weights(tmp_path / "resumed.weights.h5")
-    assert_same_files(tmp_path / "resumed.weights.h5", path / "ended.weights.h5")
+    assert_same_files(tmp_path / "resumed.weights.h5", ended)
 
 
 # --- other processes: the same numbers without anything of this one ---
@@ -338,6 +355,7 @@ def plain():
 
 
 @check
+@pytest.mark.usefixtures("eagerly")
 def test_fresh_process(name, reloads):
     """A saved model needs nothing but `import aigc_keras`, and goes on as if never interrupted."""
     model, path = trained(name)
@@ -351,12 +369,11 @@ def test_fresh_process(name, reloads):
 
 @pytest.fixture(scope="module")
 def doomed():
-    """A process that trains all models, until it is killed in the second epoch of each."""
-    names = [name for name, case in CASES.items() if "killed" not in case.left_out]
-    for name in names:
-        fresh(name)
+    """A process that trains several models, until it is killed in the second epoch of each."""
+    for name in BACKUPS:
+        fresh(name).save(FOLDER / name / "start.keras")
     with process("elsewhere", "killed.txt") as other:
-        other.send("die", [(FOLDER / name, CASES[name].data, BATCH) for name in names])
+        other.send("die", [(FOLDER / name, CASES[name].data, BATCH) for name in BACKUPS])
         yield other
 
 
@@ -369,12 +386,14 @@ def killed(doomed):
     assert doomed.process.exitcode == -signal.SIGKILL, doomed.log.read_text()[-3000:]
 
 
-@check
+@backups
 def test_killed(name, killed, reloads):
     """kill -9 in the middle of an epoch costs that epoch: in the end, nothing else is different."""
-    _, path = trained(name)
+    path = FOLDER / name
+    with functions_eagerly():  # as over there
+        ended = never_interrupted(name, path / "never_interrupted.weights.h5")
     assert reloads("resume", path, CASES[name].data, BATCH) == [1, 2]
-    assert_same_files(path / "resumed.weights.h5", path / "ended.weights.h5")
+    assert_same_files(path / "resumed.weights.h5", ended)
 
 
 @check
@@ -397,21 +416,34 @@ def test_export(name, kind, plain, tmp_path):
 
 
 @check
+@pytest.mark.usefixtures("eagerly")
 def test_copies(name, tmp_path):
     """A configuration builds a model again, and a file of weights makes it the same."""
     model, path = trained(name)
     made, config = generate(name, model), json.dumps(model.get_config())
-    copies = type(model).from_config(json.loads(config)), keras.models.clone_model(model)
-    for copy in copies:
-        assert json.dumps(copy.get_config()) == config
-        copy.compile(**CASES[name].compile())
-        copy.load_weights(path / "trained.weights.h5")
-        copy.save_weights(tmp_path / "copy.weights.h5")
-        assert_same_files(tmp_path / "copy.weights.h5", path / "trained.weights.h5")
-    np.testing.assert_array_equal(generate(name, copies[1]), made)
+    copy = type(model).from_config(json.loads(config))
+    assert json.dumps(copy.get_config()) == config
+    copy.compile(**CASES[name].compile())
+    copy.load_weights(path / "trained.weights.h5")
+    copy.save_weights(tmp_path / "copy.weights.h5")
+    assert_same_files(tmp_path / "copy.weights.h5", path / "trained.weights.h5")
+    np.testing.assert_array_equal(generate(name, copy), made)
 
 
-@check_kinds
+@backups
+@pytest.mark.usefixtures("eagerly")
+def test_clones(name):
+    """Keras' own way to a copy: the same model with weights of its own."""
+    model, _ = trained(name)
+    copy = keras.models.clone_model(model)
+    assert copy.get_config() == model.get_config()
+    assert len(copy.get_weights()) == len(model.get_weights()) > 0
+    made = generate(name, model)
+    copy.set_weights(model.get_weights())
+    np.testing.assert_array_equal(generate(name, copy), made)
+
+
+@backups
 def test_two_models(name, tmp_path):
     """Two in turn do not disturb each other, one of them with `run_eagerly`: they learn alike."""
     _, path = trained(name)
@@ -422,11 +454,11 @@ def test_two_models(name, tmp_path):
         generate(name, model)
     for each in (model, other):
         each.save_weights(tmp_path / "weights.h5")
-        tolerance = {} if each is model else {"rtol": 1e-3, "atol": 1e-5}
+        tolerance = {} if each is other else {"rtol": 1e-3, "atol": 1e-5}
         assert_same_files(tmp_path / "weights.h5", path / "ended.weights.h5", **tolerance)
 
 
-@check_kinds
+@pytest.mark.parametrize("name", ["GAN", "VAE", "NGram", "GPT", "Seq2Seq"])  # each `compile`
 def test_settings_of_compile(name, tmp_path):
     """What `compile` was told is known to the loaded model, too."""
     for options in ({"run_eagerly": True}, {"steps_per_execution": 3}):
@@ -441,17 +473,9 @@ def test_settings_of_compile(name, tmp_path):
 # --- without graphs ---
 
 
-@pytest.fixture
-def eager_functions():
-    yield tf.config.run_functions_eagerly
-    tf.config.run_functions_eagerly(False)
-
-
-@check
-@pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")  # not tf.data's
-def test_functions_run_eagerly(name, eager_functions):
-    """For a debugger, TensorFlow can do without graphs: the results are the same."""
-    data, results = CASES[name].data, []
+def results(name, model):
+    """What the methods of the model say: numbers, and a text or None."""
+    data = CASES[name].data
     if name == "SemiSupervisedVAE":  # to train it takes unknown labels, too
         data = (SMALL, LABELS)
     if name == "TextToImage":  # texts, not their tokens
@@ -468,23 +492,27 @@ def test_functions_run_eagerly(name, eager_functions):
         methods["classify"] = (data[:1], {"texts": ["ab", "c"]})
     if name == "Classifier":
         methods["classify"] = ((["ab", "c"],), {})
-    for eager in (False, True):
-        model, _ = trained(name)
-        eager_functions(eager)
-        found = list(evaluate(name, model).values())
-        for method, (args, kwargs) in methods.items():
-            if hasattr(model, method):
-                found.append(getattr(model, method)(*args, **kwargs)[-1])
-        if isinstance(model, TokenModel):  # XLA draws other numbers
-            written = model.generate(["ab", "c"], 8, temperature=0)
-            found += [score for _, score in model.beam_search("ab", 2, 3)]
-            if isinstance(model, text.LanguageModel):
-                assert "".join(model.generate("ab", 4, seed=1, stream=True)).startswith("ab")
-        else:
-            written = None
-            found.append(generate(name, model))
-        results.append((found, written))
-    (graphs, text_of_graphs), (functions, text_of_functions) = results
+    found = list(evaluate(name, model).values())
+    for method, (args, kwargs) in methods.items():
+        if hasattr(model, method):
+            found.append(getattr(model, method)(*args, **kwargs)[-1])
+    if not isinstance(model, TokenModel):
+        return [*found, generate(name, model)], None
+    written = model.generate(["ab", "c"], 8, temperature=0)  # XLA draws other numbers
+    found += [score for _, score in model.beam_search("ab", 2, 3)]
+    if isinstance(model, text.LanguageModel):
+        assert "".join(model.generate("ab", 4, seed=1, stream=True)).startswith("ab")
+    return found, written
+
+
+@pytest.mark.parametrize(  # each `step`, each condition
+    "name", [*KINDS, "RNNLanguageModel", "RNNSeq2Seq", "TextToImage"]
+)
+def test_functions_run_eagerly(name):
+    """For a debugger, TensorFlow can do without graphs: the results are the same."""
+    graphs, text_of_graphs = results(name, trained(name)[0])
+    with functions_eagerly():
+        functions, text_of_functions = results(name, trained(name)[0])
     for first, second in zip(graphs, functions, strict=True):
         np.testing.assert_allclose(first, second, 1e-4, 1e-4)
     assert text_of_graphs == text_of_functions
@@ -502,8 +530,6 @@ def requests(name, model, calls):
             model.generate(n)
         elif method == "stylize":
             model.stylize(*(np.tile(x, (2, 2, 1))[: 16 + n, : 16 + n] for x in arguments))
-        elif name == "TextToImage":
-            model.generate("ab", n)
         elif method in ("denoise", "reconstruct"):
             getattr(model, method)(SMALL[:n])
         elif name in ("Classifier", "Encoder"):
@@ -531,9 +557,9 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@check
+@check_kinds
 def test_memory(name, warnings):
-    """110 steps leave behind what 20 do, and 40 calls what 10 do."""
+    """50 steps leave behind what 10 do, and 40 calls what 10 do."""
     model = fresh(name)
 
     def run(steps, calls):
@@ -543,10 +569,10 @@ def test_memory(name, warnings):
         fit(name, model, **kwargs)
         requests(name, model, calls)
 
-    run(20, 10)
+    run(10, 10)
     warnings.clear()  # of the graphs that are made once
-    few, graphs, _ = kept(lambda: run(20, 10))
-    many, more_graphs, size = kept(lambda: run(110, 40))
+    few, graphs, _ = kept(lambda: run(10, 10))
+    many, more_graphs, size = kept(lambda: run(50, 40))
     gc.unfreeze()
     assert more_graphs == graphs
     assert many - few < 30  # one of each step or call would be as many

@@ -406,15 +406,17 @@ def test_overfits_a_small_batch(kind):
     assert losses.mean() < 0.05
 
 
-@pytest.mark.parametrize("kind", ["gru", "rotary"])
-def test_xla_changes_nothing(kind):
+def test_xla_changes_nothing():
+    """With the loop over time; GPT is in test_keras_precision.py."""
     tokens, models = random_tokens(4, CONTEXT + 1), []
     for jit_compile in (True, False):
-        models.append(scrambled(small(kind, num_layers=1)))
-        models[-1].compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        models.append(scrambled(small("gru", num_layers=1)))
+        models[-1].compile(
+            keras.optimizers.SGD(0.1), jit_compile=jit_compile, run_eagerly=not jit_compile
+        )
         fit(models[-1], tokens)
     assert_same_weights(*models, atol=1e-5)
-    start = scrambled(small(kind, num_layers=1))
+    start = scrambled(small("gru", num_layers=1))
     assert np.abs(models[0].get_weights()[0] - start.get_weights()[0]).max() > 1e-3
 
 

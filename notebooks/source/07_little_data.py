@@ -33,6 +33,7 @@ keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
 first = pick(1, None)  # fast: [:first] of several alike
+tf.config.run_functions_eagerly(pick(True, False))  # fast: graphs take longer to build than to run
 ak.profile.announce("07_little_data")
 
 # %% [markdown]

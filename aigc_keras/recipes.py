@@ -278,6 +278,36 @@ def known_reviews(split):
     return [review for review, department in rows if department != UNSEEN]
 
 
+def train_gpt_films(fit, epochs=20):
+    """Chapter 12's recommender, whose letters are films; epochs chosen on the last film but one."""
+    ratings, films = datasets.interactions("movielens")
+    histories = np.split(ratings["film"], np.flatnonzero(np.diff(ratings["user"])) + 1)
+    letters = [chr(0x4E00 + film) for film in range(len(films["title"]))]
+    tokenizer = text.CharTokenizer("".join(letters))
+    model = text.GPT(tokenizer, 100, 64, 2, num_heads=2, dropout=0.3, seed=SEED)
+    known = ["".join(letters[film] for film in history[:-2]) for history in histories]
+    train = model.windows(known, seed=SEED)
+    model.compile(text.adamw(epochs * len(train)))
+    fit(model, train, epochs)
+    return model, film_score(model, histories)
+
+
+def film_score(model, histories):
+    """Hit rate and NDCG at 10 of each user's last film, among all that she has not rated."""
+    hits, gains = [], []
+    for *before, last in histories:
+        prompt = "".join(chr(0x4E00 + film) for film in before)
+        p = model.token_probabilities(prompt)[2:]  # without END and "unknown"
+        p[before] = 0
+        rank = 1 + (p > p[last]).sum()
+        hits.append(rank <= 10)
+        gains.append((rank <= 10) / np.log2(1 + rank))
+    return {
+        name: f"{np.mean(values):.3f} ± {np.std(values, ddof=1) / len(values) ** 0.5:.3f}"
+        for name, values in (("hit_rate_at_10", hits), ("ndcg_at_10", gains))
+    }
+
+
 def text_score(model, name, n, split, test=None):
     """Bits per character of the test texts, and how much of 64 written texts is copied."""
     test = datasets.text(name, "test") if test is None else test
@@ -346,6 +376,7 @@ RECIPES = {  # name: (function, what it trains on)
     "gpt_kjv": (train_gpt_kjv, "kjv"),
     "gpt_tang": (train_gpt_tang, "tang"),
     "gpt_reviews": (train_gpt_reviews, "reviews"),
+    "gpt_films": (train_gpt_films, "movielens"),
     "translator_en_es": (train_translator, "verses"),
     "titles": (train_titles, "reviews"),
     "fast_style_waves": (train_fast_style, "photographs"),

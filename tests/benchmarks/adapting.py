@@ -183,7 +183,7 @@ def jobs(steps):
     for seed, new, method in itertools.product(range(SEEDS), ("Intimate", "verses"), KEPT):
         if method == "as before" and seed:
             continue
-        key = {"kind": "kept", "new": new, "method": method, "seed": seed}
+        key = {"kind": "kept", "arrives": new, "method": method, "seed": seed}
         yield key, functools.partial(kept, new, method, seed, steps)
     few = (TF_IDF, "head", "upper two blocks", "LoRA of rank 4", "everything")
     for seed, method in itertools.product(range(SEEDS), few):

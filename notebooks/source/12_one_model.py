@@ -1,12 +1,9 @@
-# Not a chapter yet: no test runs it, and its figures and some of its prose, in capitals, are missing. It needs bm25s,
-# `gpt_films`, a banner, and `data/adapting.json` (`make bench` with `BENCH_ARGS="--adapting 150"`).
-
 # %% [markdown]
 # # 12 One model, three jobs
 #
 # *Mirrors: text 000 sections 2.3, 3.2; 002 1.1, 3.1, 6.1, 6.2, 6.3; 004 6.2.*
 #
-# ![BANNER](images/12_one_model.png)
+# ![Three charts: what labels are worth to four methods, how soon an alarm warns, and how often the right film is among ten](images/12_one_model.png)
 #
 # One model reads much, once. Then it is given jobs: tell opinions apart, answer a customer, recommend a film. After this
 # chapter you can adapt a trained language model to a job, with all its weights or with one in a hundred; say what it forgets
@@ -21,6 +18,7 @@
 
 # %% tags=["nbval-ignore-output"]
 import json
+import re
 import textwrap
 from pathlib import Path
 
@@ -30,17 +28,20 @@ import ipywidgets
 import keras
 import numpy as np
 import tensorflow as tf
+from aigc_keras.recipes import train_gpt_films
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
 from sklearn.metrics.pairwise import cosine_similarity
+from threadpoolctl import threadpool_limits
 
 keras.utils.set_random_seed(0)
 tf.get_logger().setLevel("ERROR")  # it takes many small models for one that is traced too often
 pick = ak.profile.pick  # fast: does it run; lesson: a few minutes
 lesson = ak.profile.name() != "fast"
 tf.config.run_functions_eagerly(not lesson)  # fast: graphs take longer to build than to run
+threadpool_limits(1)  # of scikit-learn: on small tables two threads wait for each other
 ak.profile.announce("12_one_model")
 
 
@@ -98,7 +99,8 @@ print(", ".join(f"{name} {share:.0%}" for name, share in zip(sentiments, shares)
 gpt = ak.checkpoints.load("gpt_reviews")
 some = test_texts[: pick(2, 150)]
 ngram = ak.text.NGram(gpt.tokenizer, order=4)
-ngram.fit(train_texts[: pick(50, None)])
+ngram.compile()
+ngram.fit(ngram.windows(train_texts[: pick(50, None)], 1024, shuffle=False), verbose=0)
 bits = {
     "n-gram": ngram.text_losses(some),
     "gpt_kjv": ak.checkpoints.load("gpt_kjv").text_losses(some),
@@ -235,10 +237,13 @@ adapter.unlink()
 # good reviews.
 #
 # More labels, other ways, three draws of the labels: `data/adapting.json`, written by `make bench` with
-# `BENCH_ARGS="--adapting 150"`. Each took the same number of steps, and the best of five looks at 500 validation reviews.
+# `BENCH_ARGS="--adapting 100"`. Of as many labels, each took the same number of steps, and the best of five looks at 500
+# validation reviews. The table says which share of the weights learns, what a job takes on disk, macro-F1 from so many
+# labels, and, from a thousand, how many it gets right and how long it learned:
 
 # %%
-measured = json.loads(Path("../data/adapting.json").read_text())["rows"]
+measured = json.loads(Path("../data/adapting.json").read_text(encoding="utf-8"))
+steps, measured = measured["steps"], measured["rows"]
 adapted = [row for row in measured if row["kind"] == "adapted" and row["task"] == "sentiment"]
 methods = list(dict.fromkeys(row["method"] for row in adapted))
 sizes = sorted({row["n"] for row in adapted})
@@ -250,60 +255,85 @@ def mean_of(rows, what):
     return values.mean(), values.std(ddof=1)
 
 
+def rows_of(method, n):
+    return [row for row in adapted if row["method"] == method and row["n"] == n]
+
+
+print(f"{'':18}{'learns':>8}{'a job':>9}" + "".join(f"{n:>13,}" for n in sizes), end="")
+print(f"{'right':>16}{'time':>9}")
+for method in methods:
+    first = rows_of(method, 1000)[0]
+    share = f"{first['n_trained'] / first['n_all']:.2%}" if "n_all" in first else ""
+    print(f"{method:18}{share:>8}{4e-6 * first['n_trained']:>6.2f} MB", end="")
+    for n in sizes:
+        value = mean_of(rows_of(method, n), "macro_f1") if rows_of(method, n) else None
+        print(f"{value[0]:>8.2f} ±{value[1]:.2f}" if value else 13 * " ", end="")
+    right, error = mean_of(rows_of(method, 1000), "accuracy")
+    print(f"{right:>9.1%} ±{error:.1%}{mean_of(rows_of(method, 1000), 'seconds')[0]:>7.1f} s")
+longer = [row for row in measured if row["kind"] == "longer"]
+(macro, m), (seconds, _) = (mean_of(longer, what) for what in ("macro_f1", "seconds"))
+print(f"everything, {sizes[-1]:,} labels, eight times the steps: ", end="")
+print(f"{macro:.2f} ± {m:.2f} in {seconds:.0f} s")
+
 fig, axes = ak.plots.figure(columns=2, size=(6.2, 4.4))
-for method in methods:
-    points = [
-        mean_of([x for x in adapted if x["method"] == method and x["n"] == n], "macro_f1")
-        for n in sizes
-    ]
-    values, errors = zip(*points)
-    style = "--" if method == "TF-IDF" else "-"
-    axes[0, 0].errorbar(sizes, values, errors, fmt=f"o{style}", capsize=3, label=method)
+colours = [*(f"C{k}" for k in range(7)), "0.6"]
+for k, method in enumerate(methods):
+    if all(rows_of(method, n) for n in sizes):
+        values, errors = zip(*(mean_of(rows_of(method, n), "macro_f1") for n in sizes))
+        style = "o--" if method == "TF-IDF" else "o-"
+        x = np.array(sizes) * 1.06 ** (k - 3)  # side by side, so that the bars can be told apart
+        axes[0, 0].errorbar(x, values, errors, fmt=style, color=colours[k], capsize=3, label=method)
 axes[0, 0].set(xscale="log", xlabel="labels", ylabel="macro-F1")
-axes[0, 0].legend(fontsize=9)
-for method in methods:
-    rows = [x for x in adapted if x["method"] == method and x["n"] == 1000]
+axes[0, 0].legend(fontsize=10)
+for k, method in enumerate(methods):
+    rows = rows_of(method, 1000)
     value, error = mean_of(rows, "macro_f1")
-    share = rows[0]["n_trained"] / rows[0]["n_all"] if "n_all" in rows[0] else None
-    if share is None:
-        axes[0, 1].axhline(value, color="0.3", linestyle="--", label=method)
+    if "n_all" not in rows[0]:
+        axes[0, 1].axhline(value, color=colours[k], linestyle="--")
+        axes[0, 1].text(0.025, value - 0.025, method, fontsize=10)
         continue
-    axes[0, 1].errorbar(100 * share, value, error, fmt="o", capsize=3)
+    x = 100 * rows[0]["n_trained"] / rows[0]["n_all"]
+    axes[0, 1].errorbar(x, value, error, fmt="o", color=colours[k], capsize=3)
     axes[0, 1].annotate(
         method,
-        (100 * share, value),
-        xytext=(4, 6),
+        (x, value + error),
+        xytext=(0, 4),
         textcoords="offset points",
-        fontsize=9,
+        fontsize=10,
+        rotation=45,
+        ha="left",
     )
-axes[0, 1].set(
-    xscale="log",
-    xlabel="% of the weights that learn",
-    ylabel="macro-F1 of 1,000 labels",
-)
-axes[0, 1].legend(fontsize=9)
-for method in methods:
-    row = [x for x in adapted if x["method"] == method and x["n"] == sizes[-1]]
-    (accuracy, a), (macro, m), (seconds, _) = (
-        mean_of(row, what) for what in ("accuracy", "macro_f1", "seconds")
-    )
-    print(f"{method}, {sizes[-1]:,} labels: accuracy {accuracy:.1%} ± {a:.1%}, ", end="")
-    print(f"macro-F1 {macro:.2f} ± {m:.2f}, {seconds:.0f} s")
+axes[0, 1].set(xscale="log", xlim=(0.02, 800), ylim=(0.25, 0.72))
+axes[0, 1].set(xlabel="% of the weights that learn", ylabel="macro-F1 of 1,000 labels")
 fig
 
 # %% [markdown]
-# ADAPT_PROSE
+# **Without pre-training, nothing.** In these steps the same network from random weights learns to say *good* to everybody: that
+# is the 0.29 at the bottom. With a hundred labels counting words does the same.
+#
+# **Which weights learn hardly matters**, with up to a thousand labels: between a head of 387 numbers and all 1.3 million no
+# difference is larger than its error, and between the ranks of LoRA neither. What differs is what a job takes on disk, and
+# that adapters can be taken off again. They save little time: the gradient has to pass through the frozen layers all the same.
+#
+# **With all labels, counting words wins**, in a fraction of the time. Eight times as many steps do not change that much (last line).
+# Words such as *return* and *disappointed* say what the stars will say; a mean of states has no place of its own for each
+# of them. The head alone does not even gain from more labels: it has nothing more to learn with.
 #
 # And the department instead of the opinion, from 1,000 labels:
 
 # %%
 for method in methods:
     rows = [x for x in measured if x.get("task") == "department" and x["method"] == method]
-    (accuracy, a), (macro, m) = (mean_of(rows, what) for what in ("accuracy", "macro_f1"))
-    print(f"{method}: accuracy {accuracy:.1%} ± {a:.1%}, macro-F1 {macro:.2f} ± {m:.2f}")
+    if rows:
+        (accuracy, a), (macro, m) = (mean_of(rows, what) for what in ("accuracy", "macro_f1"))
+        print(f"{method}: accuracy {accuracy:.1%} ± {a:.1%}, macro-F1 {macro:.2f} ± {m:.2f}")
 
 # %% [markdown]
-# DEPARTMENT_PROSE
+# Here it is the other way round. To tell a top from a dress, nobody's favourite words are enough; the network is ahead of
+# counting as soon as some of its own weights learn, and the more of them learn, the better. The head on the frozen model
+# is last: the next token does not ask for the department, so the states have not sorted it to the front.
+#
+# So there is no best method. There is a table to be made for each job, and the simple method belongs into it.
 #
 # ### When to stop
 #
@@ -385,7 +415,7 @@ for axis, (new, title) in zip(
     axes[0],
     (("Intimate", "a department never seen"), ("verses", "the King James Bible")),
 ):
-    rows = [row for row in measured if row["kind"] == "kept" and row["new"] == new]
+    rows = [row for row in measured if row["kind"] == "kept" and row["arrives"] == new]
     ways = list(dict.fromkeys(row["method"] for row in rows))
     (start,) = (row for row in rows if row["method"] == "as before")
     for k, what in enumerate(("new", "known")):
@@ -413,7 +443,14 @@ axes[0, 0].legend(fontsize=11)
 fig
 
 # %% [markdown]
-# KEEP_PROSE
+# Two different cases. Reviews of another department are the same language: there is little to learn, and little to forget.
+# Here the pulled weights learn the *new* even better than the free ones: the texts are few, and the pull keeps the model
+# from learning them by heart.
+#
+# Verses are another language. **Replay** loses least, and pays with half of its steps; it needs the old texts. The strengths
+# of the two pulls were chosen (on one seed) so that they learn the verses about as well as replay. At that, **EWC** loses
+# less than **L2-SP**: to know which weights matter is worth something, and takes the old texts once. **LoRA** is too thin to
+# learn another language in so few steps; what it has lost is back as soon as the adapter is taken off.
 #
 # ### How often must it be refreshed?
 #
@@ -427,7 +464,16 @@ reader = ak.tuning.Classifier(gpt, 3, seed=0)
 n_old, n_new = pick((60, 30), (2400, 1400))
 old_texts, _, old_rows = (x[:n_old] for x in of("train", *known))
 new_texts, *_ = (x[:n_new] for x in of("train", unseen))
-states = reader.features(old_texts), reader.features(new_texts)
+raw = reader.features(old_texts)
+middle, spread = raw.mean(axis=0), raw.std(axis=0)
+
+
+def read(texts):
+    """States of texts, standardised, so that a regression learns in a moment."""
+    return (reader.features(texts) - middle) / spread
+
+
+states = (raw - middle) / spread, read(new_texts)
 names = np.array([*known, unseen])
 old_departments = np.array([table["train"]["department"][i] for i in old_rows])
 
@@ -442,13 +488,13 @@ def month(rng, share, n):
 
 def stream(seed, every, months=12):
     """Share of wrong departments in each month, and how many labels were bought."""
-    rng, n = np.random.default_rng(seed), pick(20, 150)
+    rng, n = np.random.default_rng(seed), pick(20, 500)
     past = [month(rng, 0.0, n) for _ in range(3)]
     wrong, bought = [], 3 * n
     for i in range(months):
         if i == 0 or (every and i % every == 0):
             x, y = (np.concatenate(part) for part in zip(*past[-3:]))
-            head = LogisticRegression(C=1.0, max_iter=200).fit(x, y)
+            head = LogisticRegression(C=0.01, max_iter=500).fit(x, y)
             bought += n * min(every or 0, 3) if i else 0
         now = month(rng, i / months / 3 * 12 / 11, n)
         wrong.append(np.mean(head.predict(now[0]) != now[1]))
@@ -472,18 +518,18 @@ for every, label in (
         capsize=3,
         label=label,
     )
-    total = wrong.mean(axis=1)
-    print(
-        f"{label}: {total.mean():.1%} ± {total.std() / np.sqrt(len(runs)):.1%} wrong, ",
-        end="",
-    )
+    for name, values in (("in the year", wrong.mean(axis=1)), ("last month", wrong[:, -1])):
+        error = values.std() / np.sqrt(len(runs))
+        print(f"{label}, {name}: {values.mean():.1%} ± {error:.1%} wrong; ", end="")
     print(f"{runs[0][1]:,} labels")
 axes[0, 0].set(xlabel="month", ylabel="wrong departments", ylim=(0, None))
 axes[0, 0].legend(fontsize=11)
 fig
 
 # %% [markdown]
-# REFRESH_PROSE
+# For half a year nobody sees a difference: so few reviews of the new department have come that a fresh head hardly knows it
+# better than an old one. Then refreshing pays, and each further refresh pays less: compare what the last labels buy with
+# what the first ones did. And even the freshest head is behind, because the stream moves on while it learns.
 
 # %% [markdown]
 # ## 4. Job 1: watch opinions
@@ -495,37 +541,27 @@ fig
 # Each day thirty reviews. From an unknown day on, the share of bad ones is two and a half times what it was. The
 # classifier says for each whether it is bad; it is wrong now and then, in both directions, and that is known from
 # validation. So its share $q$ is corrected (Rogan and Gladen 1978): with $s$ the share of bad ones it finds and $f$ the share of
-# others that it calls bad, $p = (q - f) / (s - f)$. Then **CUSUM** (累积和; Page 1954) adds up what is above the middle between
-# usual and too much, and warns when the sum passes a threshold $h$:
+# others that it calls bad, $p = (q - f) / (s - f)$. Then **CUSUM** (累积和; Page 1954) adds up what is above the middle $k$
+# between usual and too much, and warns when the sum passes a threshold $h$:
 #
 # $$S_t = \max(0,\; S_{t-1} + p_t - k)$$
 #
-# Beside it: counting bad words, and the stars themselves, which nobody has in time: what a perfect reader could do.
+# The smaller $h$, the sooner the warning, and the more often there is one for nothing. Beside it: counting bad words, and
+# the stars themselves, which nobody has in time: what a perfect reader could do.
 
 # %% tags=["nbval-ignore-output"]
-n_judged = pick(40, 1000)
+n_judged = pick(40, 2000)
 bad = test_labels[:n_judged] == 0
 p_bad = models["LoRA of rank 4"].classify(test_texts[:n_judged])[:, 0]
-n_held = pick(40, 1000)
-held_texts, held_bad = train_texts[-n_held:], train_labels[-n_held:] == 0
+held_texts, held_bad = train_texts[-n_judged:], train_labels[-n_judged:] == 0
 p_held = models["LoRA of rank 4"].classify(held_texts)[:, 0]
 cut = np.quantile(p_held, 1 - held_bad.mean())  # as many are called bad as are bad
-words = [
-    "disappointed",
-    "poor",
-    "cheap",
-    "returned",
-    "return",
-    "returning",
-    "unflattering",
-    "awful",
-    "terrible",
-    "worst",
-]
+bad_words = "disappointed poor cheap returned return returning unflattering awful terrible worst"
 
 
 def has_bad_word(texts):
-    return np.array([any(f" {word}" in f" {text.lower()}" for word in words) for text in texts])
+    words = [re.findall("[a-z]+", text.lower()) for text in texts]
+    return np.array([not set(bad_words.split()).isdisjoint(each) for each in words])
 
 
 readers = {  # (says bad, of test reviews), (of validation)
@@ -533,60 +569,127 @@ readers = {  # (says bad, of test reviews), (of validation)
     "bad words": (has_bad_word(test_texts[:n_judged]), has_bad_word(held_texts)),
     "the stars": (bad, held_bad),
 }
-usual, much, days, starts = held_bad.mean(), 2.5 * held_bad.mean(), 100, 50
+n_streams, days, starts = pick(4, 200), 100, 50
+usual, much = held_bad.mean(), 2.5 * held_bad.mean()
+own = np.array([table["test"]["department"][i] for i in test_rows[:n_judged]])
 rng = np.random.default_rng(0)
-rows = {kind: np.flatnonzero(bad == kind) for kind in (False, True)}
 
 
-def days_of(shares, n=30):
-    """Which test reviews come on each day, (streams, days, n)."""
-    is_bad = rng.random((pick(4, 200), len(shares), n)) < np.asarray(shares)[:, None]
-    picked = {kind: rng.choice(x, is_bad.shape) for kind, x in rows.items()}
-    return np.where(is_bad, picked[True], picked[False])
+def days_of(share, elsewhere=None, department=None, n=30):
+    """Which test reviews come each day, (streams, days, n), for the share of bad ones of each day.
+
+    With a department, `share` is that inside it, and `elsewhere` that of the other departments.
+    """
+    inside = np.isin(own, known if department is None else department)
+    where = rng.random((n_streams, days, n)) < inside.mean()
+    share = np.where(where, share[:, None], usual if elsewhere is None else elsewhere[:, None])
+    is_bad = rng.random(where.shape) < share
+    chosen = np.zeros(where.shape, int)
+    for kind in (False, True):
+        for place in np.unique(inside):
+            rows = np.flatnonzero((bad == kind) & (inside == place))
+            chosen = np.where(
+                (is_bad == kind) & (where == place), rng.choice(rows, where.shape), chosen
+            )
+    return chosen
 
 
-def cusum(p, k):
-    """The sums of each stream, from the shares of each day."""
-    total, found = np.zeros(len(p)), []
-    for each in p.T:
-        total = np.maximum(0, total + each - k)
+def cusum(steps):
+    """The sums S of each stream, from p - k of each day, both (streams, days)."""
+    total, found = np.zeros(len(steps)), []
+    for each in steps.T:
+        total = np.maximum(0, total + each)
         found.append(total)
     return np.stack(found, axis=1)
 
 
-quiet, burst = (
-    days_of([usual] * days),
-    days_of([usual] * starts + [much] * (days - starts)),
-)
+def waiting(quiet, burst, rate):
+    """Days until the warning, where `rate` of the quiet streams have one for nothing."""
+    h = np.quantile(quiet.max(axis=1), 1 - rate)
+    alarm = burst[:, starts:] > h
+    return np.where(alarm.any(axis=1), alarm.argmax(axis=1) + 1, days - starts)
+
+
+def shown(waited):
+    return f"{waited.mean():.1f} ± {waited.std() / np.sqrt(len(waited)):.1f} days"
+
+
+always = np.full(days, usual)
+surge = np.where(np.arange(days) < starts, usual, much)
+quiet, burst = days_of(always), days_of(surge)
+rates = np.linspace(0.02, 0.5, pick(2, 25))
+late = {}
 fig, axes = ak.plots.figure(size=(8, 4.2))
 for name, (says, says_held) in readers.items():
     s, f = says_held[held_bad].mean(), says_held[~held_bad].mean()
-    sums = {}
-    for kind, stream_of in (("quiet", quiet), ("burst", burst)):
-        p = (says[stream_of].mean(axis=-1) - f) / max(s - f, 1e-3)
-        sums[kind] = cusum(p, (usual + much) / 2)
-    alarms, delays = [], []
-    for h in np.linspace(0.02, pick(0.1, 2), pick(3, 60)):
-        false = (sums["quiet"] > h).any(axis=1).mean()
-        late = np.argmax(sums["burst"][:, starts:] > h, axis=1)
-        never = ~(sums["burst"][:, starts:] > h).any(axis=1)
-        late = np.where(never, days - starts, late + 1)
-        alarms.append(false)
-        delays.append((late.mean(), late.std() / np.sqrt(len(late))))
-    axes[0, 0].plot(alarms, [x for x, _ in delays], label=name)
-    at = int(np.argmax(np.array(alarms) <= 0.1))
-    print(
-        f"{name}: finds {s:.0%} of the bad ones, calls {f:.0%} of the others bad; ",
-        end="",
-    )
-    print(f"at a false alarm in {alarms[at]:.0%} of quiet hundreds of days, ", end="")
-    print(f"it warns after {delays[at][0]:.1f} ± {delays[at][1]:.1f} days")
+    share = {
+        stream: (says[stream_rows].mean(axis=-1) - f) / max(s - f, 1e-3)
+        for stream, stream_rows in (("quiet", quiet), ("burst", burst))
+    }
+    pair = [cusum(p - (usual + much) / 2) for p in share.values()]
+    late[name] = [waiting(*pair, rate).mean() for rate in rates]
+    axes[0, 0].plot(rates, late[name], label=name)
+    print(f"{name}: finds {s:.0%} of the bad ones, calls {f:.0%} of the others bad; ", end="")
+    print(f"with a false alarm in 10% of quiet streams it warns after {shown(waiting(*pair, 0.1))}")
 axes[0, 0].set(xlabel="share of 100 quiet days with a false alarm", ylabel="days until the warning")
 axes[0, 0].legend()
 fig
 
 # %% [markdown]
-# WATCH_PROSE
+# Counting bad words finds nearly as many of the bad reviews, and warns days later. The difference is in the
+# *others* that are called bad: each of them is noise, and the division by $s - f$ makes it larger. The classifier, which
+# misses half of the bad ones, is a few days behind the perfect reader. For a *share*, a reader need not be good; it must be
+# good enough, and one must know how good.
+#
+# And the topic (主题)? The head of section 3 knows the department. One sum over all reviews, or one for each department that
+# it names, with one threshold for the largest of them? A larger shop, with 120 reviews a day. Once all departments get worse,
+# once only the trousers and skirts:
+
+# %% tags=["nbval-ignore-output"]
+topics = LogisticRegression(C=0.01, max_iter=500).fit(states[0], old_departments)
+topic = topics.predict(read(test_texts[:n_judged]))
+print(f"departments named rightly: {np.mean(topic == own):.0%}")
+topic_held = topics.predict(read(held_texts))
+says, says_held = readers["LoRA"]
+excess = np.zeros(len(says))  # of each review: (s - f) (p - k), summed
+for name in known:
+    s, f = (  # a review of each kind is added: some are rare
+        (np.sum(says_held[(topic_held == name) & kind]) + 1)
+        / (np.sum((topic_held == name) & kind) + 2)
+        for kind in (held_bad, ~held_bad)
+    )
+    excess = np.where(topic == name, says - (f + (s - f) * (usual + much) / 2), excess)
+    print(f"{name}: finds {s:.0%} of the bad ones, calls {f:.0%} of the others bad")
+
+
+def sums(stream, names):
+    """CUSUM over the reviews of some departments."""
+    return cusum((excess * np.isin(topic, names))[stream].sum(axis=-1))
+
+
+def largest(stream, parts):
+    """The largest of several sums, each in units of what it rarely passes in quiet streams."""
+    rarely = [max(np.quantile(sums(quiet, x).max(axis=1), 0.975), 1e-3) for x in parts]
+    return np.max([sums(stream, x) / unit for x, unit in zip(parts, rarely)], axis=0)
+
+
+shop = {"n": 120}  # a larger one: reviews a day
+quiet = days_of(always, **shop)
+all_worse = days_of(surge, **shop)
+local = days_of(surge, always, pick("Tops", "Bottoms"), **shop)
+for where, stream in (("in all departments", all_worse), ("in Bottoms only", local)):
+    for name, split in (("one sum", [known]), ("a sum for each", [[x] for x in known])):
+        waited = waiting(largest(quiet, split), largest(stream, split), 0.1)
+        missed = np.mean(waited == days - starts)
+        print(f"worse {where}, {name}: after {shown(waited)}; not at all in {missed:.0%}")
+
+# %% [markdown]
+# Of the bad reviews of trousers and skirts the classifier finds one in five, elsewhere half: $s$ and $f$ of the whole shop
+# would be wrong for them. So each department has its own.
+#
+# Where all get worse, the one sum is sooner: it hears everybody, and the largest of four sums needs a higher threshold for
+# as few false alarms. Where one department gets worse, the whole shop's share stays below the middle $k$, and the one sum
+# mostly says nothing at all. Looking in more places has a price; not looking has another.
 #
 # ## 5. Job 2: answer a customer
 #
@@ -607,7 +710,8 @@ ak.show(ak.tuning.Encoder.row_losses)
 
 # %% [markdown]
 # Beside it **BM25** (Robertson and Walker 1994), the count of common words, each weighed by how rare it is, that every search
-# engine began with. Which finds the review of an unseen title among all reviews of the test?
+# engine began with. Which finds the review of an unseen title among all reviews of the test? *Recall at 10* (召回率) is the
+# share of titles whose review is among the first ten.
 
 # %% tags=["nbval-ignore-output"]
 pairs = {split: ak.datasets.pairs("reviews", split) for split in ("train", "test")}
@@ -616,7 +720,7 @@ keras.utils.set_random_seed(0)
 encoder = ak.tuning.Encoder(ak.checkpoints.load("gpt_reviews"), width=64, seed=0)
 ak.tuning.freeze(encoder, until=2)
 encoder.compile(ak.optimizers.Adam(1e-3))
-store, asked = (x[: pick(12, 600)] for x in pairs["test"])
+store, asked = (x[: pick(24, None)] for x in pairs["test"])
 
 
 def own_place(similarity):
@@ -646,8 +750,9 @@ print("encoder, untrained:", recalls(encoder.encode(asked) @ encoder.encode(stor
 data = encoder.batches(titles, reviews, batch_size=pick(4, 48)).repeat()
 limit = ak.callbacks.TimeLimit(pick(0.1, 45))
 encoder.fit(data, steps_per_epoch=10**9, verbose=0, callbacks=[limit])
+shelf = encoder.encode(store)
 found = {
-    "encoder": encoder.encode(asked) @ encoder.encode(store).T,
+    "encoder": encoder.encode(asked) @ shelf.T,
     "BM25": by_words(store, asked),
 }
 print(
@@ -662,7 +767,9 @@ scaled = {
 print("both, standardised and added:", recalls(sum(scaled.values())))
 
 # %% [markdown]
-# SEARCH_PROSE
+# Words win, by far, as the encoder had 45 seconds to learn. A title and its review share rare words, a name or a colour, and
+# the mean of states keeps no place for these. Among the first ten, adding both up helps a little. But wait for the next two
+# sections: what is near in meaning turns out to be good for something else.
 #
 # ### What is asked for
 #
@@ -753,84 +860,109 @@ for name, guess in (
 #
 # ### "I do not know"
 #
-# A search always finds something. Ask for the weather, and it shows the review of a raincoat. So there is a **threshold**
-# (阈值) on the cosine, below which it refuses. *Coverage* is the share of questions that it answers, *correctness* the share of
-# these answers that are right; here an answer is right if the review is about a garment of the same department as the
-# title's, and to any verse of the Bible, one in three questions here, the only right answer is none. The threshold is chosen on
-# validation questions, so that nine in ten answers are right there.
+# A search always finds something. Ask for the weather, and it shows the review of a raincoat. So there has to be a
+# **threshold** (阈值), below which the desk does not answer. *Coverage* (覆盖率) is the share of questions that it answers,
+# *correctness* the share of these answers that are right. The questions are titles that name a garment; an answer is right if
+# it is about the same department. And one question in three is a verse of the Bible, to which the only right answer is none.
+#
+# A threshold on what? Two ideas: how near the nearest review is (to BM25, in points a word), or how many of the twenty
+# nearest are of *one* department. The threshold is chosen on half of the questions, so that nine in ten answers are right
+# there; the other half tells what it is worth.
 
 # %% tags=["nbval-ignore-output"]
+garments = (
+    "dress|top|shirt|blouse|sweater|tee|tank|cardigan|jacket|coat|vest|pants|jeans|skirt|shorts"
+)
+asks = [i for i, title in enumerate(asked) if re.search(rf"\b({garments})\b", title.lower())]
+mixed = [asked[i] for i in asks] + verses["train"][: len(asks) // 2]
 department = dict(zip(table["test"]["text"], table["test"]["department"]))
-n_asked = len(asked)
-mixed = list(asked) + verses["test"][: n_asked // 2]
-kinds = np.array([department[text] for text in store] + [""] * (n_asked // 2))
 of_store = np.array([department[text] for text in store])
-similarity = encoder.encode(mixed) @ encoder.encode(store).T
-similarity[np.arange(n_asked), np.arange(n_asked)] = -1  # its own review is not in the shop
+right_ones = np.append(of_store[asks], [""] * (len(asks) // 2))
 order = np.random.default_rng(0).permutation(len(mixed))
-parts = {"validation": order[::2], "test": order[1::2]}
+halves = {"validation": order[::2], "test": order[1::2]}
 
 
-def answered(similarity, threshold, part):
-    """(coverage, correctness) of the questions in `part`."""
-    best = similarity[part].argmax(axis=1)
-    sure = similarity[part].max(axis=1) > threshold
-    right = (of_store[best] == kinds[part])[sure]
-    return sure.mean(), right.mean() if len(right) else np.nan
+def n_words(questions):
+    return np.array([max(1, len(re.findall(r"\w+", text))) for text in questions])[:, None]
 
 
-fig, axes = ak.plots.figure(size=(7.5, 4))
-for name, values in (("encoder", similarity), ("BM25", by_words(store, mixed))):
-    values[np.arange(n_asked), np.arange(n_asked)] = -1
-    levels = np.quantile(values.max(axis=1), np.linspace(0, 0.95, pick(4, 40)))
-    curve = np.array([answered(values, level, parts["validation"]) for level in levels])
-    axes[0, 0].plot(curve[:, 0], curve[:, 1], label=name)
-    good = np.flatnonzero(curve[:, 1] >= 0.8)
-    threshold = levels[good[0]] if len(good) else levels[-1]
-    for label, level in (
-        ("without a threshold", -np.inf),
-        (f"threshold {threshold:.2f}", threshold),
-    ):
-        coverage, right = answered(values, level, parts["test"])
-        n = coverage * len(parts["test"])
-        error = np.sqrt(right * (1 - right) / max(n, 1))
-        print(f"{name}, {label}: answers {coverage:.0%}, of these right {right:.1%} ± {error:.1%}")
-    if name == "encoder":
-        chosen = threshold
+def agreeing(similarity):
+    """The department that most of the twenty nearest are of, and their share, for each question."""
+    nearest = of_store[np.argsort(-similarity, axis=1)[:, :20]]
+    each = np.unique(of_store)
+    shares = np.stack([(nearest == name).mean(axis=1) for name in each], axis=1)
+    return each[shares.argmax(axis=1)], shares.max(axis=1)
+
+
+def nearest_one(similarity):
+    return of_store[similarity.argmax(axis=1)], similarity.max(axis=1)
+
+
+def answered(said, sure, threshold, half):
+    """(coverage, correctness) of the questions in `half`."""
+    gives = sure[half] >= threshold
+    right = (said == right_ones)[half][gives]
+    return gives.mean(), right.mean() if len(right) else np.nan
+
+
+fig, axes = ak.plots.figure(size=(7.5, 4.2))
+similarities = {
+    "encoder": encoder.encode(mixed) @ shelf.T,
+    "BM25": by_words(store, mixed) / n_words(mixed),
+}
+chosen = {}
+for name, similarity in similarities.items():
+    similarity[np.arange(len(asks)), asks] = -1  # its own review is not in the shop
+    for way, function in (("nearest", nearest_one), ("twenty agree", agreeing)):
+        said, sure = function(similarity)
+        levels = np.unique(np.quantile(sure, np.linspace(0, 0.95, pick(4, 40))))
+        curve = np.array([answered(said, sure, level, halves["validation"]) for level in levels])
+        axes[0, 0].plot(*curve.T, "-" if "agree" in way else "--", label=f"{name}, {way}")
+        good = np.flatnonzero(curve[:, 1] >= 0.9)
+        chosen[name, way] = levels[good[0]] if len(good) else np.inf
+        print(f"{name}, {way}:", end="")
+        for label, level in (("without a threshold", -np.inf), ("with", chosen[name, way])):
+            coverage, right = answered(said, sure, level, halves["test"])
+            error = np.sqrt(right * (1 - right) / max(coverage * len(halves["test"]), 1))
+            print(f" {label} answers {coverage:.0%}, right {right:.0%} ± {error:.0%};", end="")
+        print()
 axes[0, 0].set(xlabel="coverage", ylabel="correctness")
-axes[0, 0].legend()
+axes[0, 0].legend(fontsize=10)
 fig
 
 # %% [markdown]
-# THRESHOLD_PROSE
+# Without a threshold half of all answers are wrong. How near the nearest review is (dashed) hardly tells the right ones from
+# the wrong. Whether twenty *agree* does. And here the encoder is ahead, though it finds the one right review so much more
+# rarely: what it finds together is of one kind. With nine in ten right it answers half of the questions; and for a third of
+# them there is no answer.
 #
 # ### A small desk
 #
 # Intent, search, threshold, and a template that shows the line it rests on:
 
 # %% tags=["nbval-ignore-output"]
-shelf = test_texts[: pick(20, 600)]
-on_shelf = encoder.encode(shelf)
 templates = {
     "size": "About the size, somebody wrote:",
     "fabric": "About the fabric, somebody wrote:",
     "colour": "About the colour, somebody wrote:",
     "occasion": "Where it was worn:",
-    "return": "Please send it back within 30 days. Others wrote:",
+    "return": "Please send it back within 30 days. Somebody wrote:",
 }
 
 
-def reply(question):
+def reply(question, threshold=chosen["encoder", "twenty agree"]):
     """What the desk answers."""
-    vector = encoder.encode([question])[0]
-    cosines = on_shelf @ vector
-    if cosines.max() < chosen:
-        return "I do not know. Nothing that I have read is near enough to your question."
-    intent = names[int((means @ vector).argmax())]
-    sentences = [x.strip() for x in shelf[int(cosines.argmax())].replace("!", ".").split(".")]
-    sentences = [x for x in sentences if len(x) > 10] or ["..."]
+    (vector,) = encoder.encode([question])
+    (said,), (sure,) = agreeing(shelf[None] @ vector)
+    if sure < threshold:
+        return "I do not know. What I have read does not agree on your question."
+    nearest = np.argsort(-shelf @ vector)[:20]
+    reviews_of_it = [store[i] for i in nearest if of_store[i] == said]
+    sentences = [x.strip() for text in reviews_of_it for x in re.split("[.!?]", text)]
+    sentences = [x for x in sentences if len(x) > 20]
     line = sentences[int((encoder.encode(sentences) @ vector).argmax())]
-    return f'[{intent}] {templates[intent]} "{line}"'
+    intent = list(intents)[int((means @ vector).argmax())]
+    return f'[{said}, {intent}] {templates[intent]} "{line}."'
 
 
 box = ipywidgets.Text(
@@ -848,15 +980,19 @@ box.observe(show, "value")
 for question in (
     "Does this dress run small?",
     "Is the fabric of the sweater itchy?",
-    "Can I wear it to a wedding?",
-    "Will it rain tomorrow?",
+    "Can I wear these jeans to the office?",
+    "What is the capital of France?",
     "In the beginning God created the heaven and the earth.",
 ):
     lines(f"You: {question}", f"Desk: {reply(question)}", "")
+print("Without the threshold:")
+lines(f"Desk: {reply('What is the capital of France?', threshold=0)}")
 ipywidgets.VBox([box, log])
 
 # %% [markdown]
-# DESK_PROSE
+# It refuses what it should, and each answer shows whose words they are. Look at the sweater: the right department, the right
+# intent, and not a word on whether it itches. No number above has seen that; they ask for the department only. Whoever
+# puts such a desk before customers has to read what it says.
 
 # %% [markdown]
 # ## 6. Job 3: recommend a film
@@ -917,7 +1053,7 @@ print(f"{together:.0%} gave their last two ratings in the same second.")
 # users, so that the error of a *difference* is taken user by user.
 
 # %%
-known = [history[:-2] for history in histories]  # for learning
+learned = [history[:-2] for history in histories]  # for learning
 with_validation = [history[:-1] for history in histories]  # what is read before the test
 validation, test = np.array([history[-2:] for history in histories]).T
 everyone = np.arange(len(histories))
@@ -970,7 +1106,7 @@ def report(places, baseline):
 # on the validation films.
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def weights(histories, decay):
     """(users, films): what each film of a history counts."""
     matrix = np.zeros((len(histories), n_films), "float32")
@@ -979,7 +1115,7 @@ def weights(histories, decay):
     return matrix
 
 
-watched = weights(known, 1.0)
+watched = weights(learned, 1.0)
 popularity = watched.sum(axis=0)
 alike = {"neighbours": cosine_similarity(watched.T)}
 for rank in pick((4,), (8, 16, 32, 64)):
@@ -989,7 +1125,7 @@ decays = pick((1.0, 0.8), (1.0, 0.95, 0.9, 0.8, 0.7, 0.5))
 
 
 def validated(decay, matrix):
-    return gains(ranks(weights(known, decay) @ matrix, known, validation)).mean()
+    return gains(ranks(weights(learned, decay) @ matrix, learned, validation)).mean()
 
 
 found = {(decay, name): validated(decay, alike[name]) for decay in decays for name in alike}
@@ -1000,8 +1136,8 @@ for kind in ("neighbours", "factors"):
         best = max((x for x in found if x[0] in choices and kind in x[1]), key=found.get)
         methods[kind + label] = best
         print(f"{kind + label}: {best[1]}, γ = {best[0]}, NDCG on validation {found[best]:.3f}")
-        scores = weights(with_validation, best[0]) @ alike[best[1]]
-        places[kind + label] = ranks(scores, with_validation, test)
+        preferences = weights(with_validation, best[0]) @ alike[best[1]]
+        places[kind + label] = ranks(preferences, with_validation, test)
 
 # %% [markdown]
 # ### A recommender that is a language model
@@ -1012,12 +1148,16 @@ for kind in ("neighbours", "factors"):
 # the users.
 
 # %%
-letters = [chr(0x4E00 + number) for number in range(n_films)]
-tokenizer = ak.text.CharTokenizer("".join(letters))
+ak.show(train_gpt_films)
+
+# %% tags=["nbval-ignore-output"]
+film_gpt = ak.checkpoints.load("gpt_films")
+facts = ak.checkpoints.manifest()["gpt_films"]
+print(f"gpt_films: {facts['parameters']:,} weights, {facts['training_minutes']:.1f} minutes.")
 
 
 def as_text(history):
-    return "".join(letters[film] for film in history)
+    return "".join(chr(0x4E00 + film) for film in history)
 
 
 def next_film(model, histories):
@@ -1026,7 +1166,7 @@ def next_film(model, histories):
     read = tf.function(lambda tokens, last: tf.gather(model(tokens), last, batch_dims=1))
     for start in range(0, len(histories), 100):
         part = histories[start : start + 100]
-        rows = [np.append(0, tokenizer.encode(as_text(history)))[-length:] for history in part]
+        rows = [np.append(0, model.tokenizer.encode(as_text(x)))[-length:] for x in part]
         last = np.array([len(row) - 1 for row in rows], "int32")
         # What stands behind the last is not looked at: attention is causal.
         tokens = np.array([np.pad(row, (0, length - len(row))) for row in rows], "int32")
@@ -1034,23 +1174,10 @@ def next_film(model, histories):
     return np.concatenate(found)[:, 2:]  # without END and "unknown"
 
 
-print(as_text(known[0][:20]))
-gpt = ak.text.GPT(
-    tokenizer,
-    context_length=pick(16, 100),
-    width=pick(8, 64),
-    num_layers=pick(1, 2),
-    num_heads=2,
-    dropout=0.3,
-    seed=0,
-)
-data = gpt.windows([as_text(history) for history in known[: pick(9, None)]], seed=0)
-epochs = pick(1, 20)
-gpt.compile(ak.text.adamw(epochs * len(data), warmup_steps=pick(0, 100)))
-gpt.fit(data, epochs=epochs, verbose=0)
+print(as_text(learned[0][:20]))
 
 # %% tags=["nbval-ignore-output"]
-places["GPT"] = ranks(next_film(gpt, with_validation), with_validation, test)
+places["GPT"] = ranks(next_film(film_gpt, with_validation), with_validation, test)
 report(places, "popularity")
 free = np.mean([n_films - len(history) for history in with_validation])
 print(f"In random order: {10 / free:.3f}")
@@ -1089,7 +1216,7 @@ for a, b in (
 # %% tags=["nbval-ignore-output"]
 rng = np.random.default_rng(0)
 shuffled = [rng.permutation(history) for history in with_validation]
-rank = ranks(next_film(gpt, shuffled), with_validation, test)
+rank = ranks(next_film(film_gpt, shuffled), with_validation, test)
 apart = hits(rank) - hits(places["GPT"])
 if lesson:
     assert hits(places["GPT"]).mean() > hits(places["popularity"]).mean() + 0.04
@@ -1102,15 +1229,15 @@ print(f"shuffled: {hits(rank).mean():.3f}, {apart.mean():+.3f} ± {error(apart):
 # A user's last films, and what each method would have shown:
 
 # %% tags=["nbval-ignore-output"]
-scores = {"popularity": np.tile(popularity, (len(test), 1))}
+preferences = {"popularity": np.tile(popularity, (len(test), 1))}
 for name in ("neighbours", "factors, the latest most"):
     decay, matrix = methods[name]
-    scores[name] = weights(with_validation, decay) @ alike[matrix]
-scores["GPT"] = next_film(gpt, with_validation)
+    preferences[name] = weights(with_validation, decay) @ alike[matrix]
+preferences["GPT"] = next_film(film_gpt, with_validation)
 lists = {}
-for name, score in scores.items():
-    score = np.where(weights(with_validation, 1.0) > 0, -np.inf, score)
-    lists[name] = np.argsort(-score, axis=1)[:, :10]
+for name, preference in preferences.items():
+    preference = np.where(weights(with_validation, 1.0) > 0, -np.inf, preference)
+    lists[name] = np.argsort(-preference, axis=1)[:, :10]
 one = pick(0, 5)
 print("rated last: ", "; ".join(named[film] for film in with_validation[one][-4:]))
 print("then:       ", named[test[one]])
@@ -1141,11 +1268,11 @@ for name, top in lists.items():
 # also less data; so as a third way, as many ratings of any time.
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def strictly(kind, decay):
     """Ranks by popularity and by neighbours, from a part of the ratings for each user."""
-    who = np.repeat(everyone, [len(history) for history in known])
-    what, when = np.concatenate(known), np.concatenate([time[:-2] for time in times])
+    who = np.repeat(everyone, [len(history) for history in learned])
+    what, when = np.concatenate(learned), np.concatenate([time[:-2] for time in times])
     order = when.argsort() if kind == "before" else np.random.default_rng(1).permutation(len(who))
     who, what = who[order], what[order]
     n_before = np.searchsorted(np.sort(when), [time[-1] for time in times])
@@ -1211,7 +1338,7 @@ for name in ("popularity", "neighbours", "factors, the latest most", "GPT"):
 # From words to taste: the factors of the *other* films are known, and ridge regression (岭回归) from TF-IDF of the words
 # to the factors says what the new ones would be.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 texts = {
     "title": films["title"],
     "genres": [" ".join(genres) for genres in films["genres"]],
@@ -1236,7 +1363,7 @@ def cold(score):
     return found
 
 
-def by_words(words):
+def from_words(words):
     """Factors of films from their words, as those of the rest have taught it."""
 
     def score(rest, who):
@@ -1262,7 +1389,7 @@ unrated = {
 for name, strings in list(texts.items())[pick(3, 0) :]:
     tfidf = TfidfVectorizer(min_df=2, stop_words="english")
     words = tfidf.fit_transform(strings).toarray()
-    unrated[name] = cold(by_words(words))
+    unrated[name] = cold(from_words(words))
 guess = cold(
     lambda rest, who: Ridge(1.0).fit(words[rest], np.log1p(popularity[rest])).predict(words)
 )
@@ -1295,7 +1422,7 @@ parts = [matrix / matrix.std() for matrix in (alike[best], cosine_similarity(wor
 mixed = {}
 for share in pick((0, 0.1), (0, 0.03, 0.1, 0.3, 1.0)):
     matrix = parts[0] + share * parts[1]
-    valid = gains(ranks(weights(known, decay) @ matrix, known, validation)).mean()
+    valid = gains(ranks(weights(learned, decay) @ matrix, learned, validation)).mean()
     rank = ranks(weights(with_validation, decay) @ matrix, with_validation, test)
     mixed[share] = (valid, rank)
     apart = hits(rank) - hits(mixed[0][1])
@@ -1333,8 +1460,8 @@ for name, texts in (
 ):
     found = careless.predict(vectors.transform(texts[judged]))
     print(f"{name}: {scores(found, test_labels[judged])}")
-weights = careless.coef_[0] if len(careless.classes_) > 2 else -careless.coef_[0]
-strongest = np.argsort(-np.abs(weights))[:5]
+of_bad = careless.coef_[0] if len(careless.classes_) > 2 else -careless.coef_[0]
+strongest = np.argsort(-np.abs(of_bad))[:5]
 print("strongest for bad:", [str(vectors.get_feature_names_out()[i]) for i in strongest])
 
 # %% [markdown]
@@ -1377,12 +1504,10 @@ print(f"right: {right[seen].mean():.0%} of these, {right[~seen].mean():.0%} of t
 # Mondays:
 
 # %% tags=["nbval-ignore-output"]
-weekly = usual * np.array([1.9, 1.2, 0.9, 0.8, 0.8, 0.7, 0.7])
-shares = np.tile(weekly, 15)[:days]
+weekly = usual * np.array([1.9, 1.2, 0.9, 0.8, 0.8, 0.7, 0.7])[np.arange(days) % 7]
 says, says_held = readers["LoRA"]
 s, f = says_held[held_bad].mean(), says_held[~held_bad].mean()
-p = (says[days_of(shares)].mean(axis=-1) - f) / max(s - f, 1e-3)
-past = (says[days_of(shares)].mean(axis=-1) - f) / max(s - f, 1e-3)
+p, past = ((says[days_of(weekly)].mean(axis=-1) - f) / max(s - f, 1e-3) for _ in range(2))
 by_day = np.array([past[:, day::7].mean() for day in range(7)])
 for name, values in (
     ("one mean for all days", p),
@@ -1395,7 +1520,7 @@ for name, values in (
 # %% [markdown]
 # - The **symptom**: the warning comes once a week.
 # - The **detector**: count the alarms by weekday (by hour, by season).
-# - The **cure**: compare a Monday with Mondays.
+# - The **cure**: compare a Monday with Mondays. What is left is that Mondays also *vary* more: divide by their deviation, too.
 #
 # ## 8. Corrections to the text
 #
@@ -1426,7 +1551,7 @@ for name, values in (
 #
 # **Exercise.** Give the desk of section 5 a second threshold: where the two best reviews contradict each other, it says so.
 #
-# **Problem set.** Graded tasks on this chapter: [problem set 12](exercises/mine/problems_12_one_model.ipynb).
+# **Problem set.** Five graded tasks on this chapter: [problem set 12](exercises/mine/problems_12_one_model.ipynb).
 # The link opens your own copy, which `make lab` made; `make check EX=12` tells you how far you are.
 #
 # **Papers**
@@ -1444,3 +1569,24 @@ for name, values in (
 #   [arXiv:2407.03618](https://arxiv.org/abs/2407.03618)
 # - Kang, McAuley 2018, *Self-attentive sequential recommendation*, [arXiv:1808.09781](https://arxiv.org/abs/1808.09781); Krichene,
 #   Rendle 2020, *On sampled metrics for item recommendation*
+#
+# [← 09 The Transformer](09_transformer.ipynb)
+
+# %% tags=["nbval-ignore-output"]
+if lesson:  # the picture at the top
+    banner, axes = ak.plots.figure(columns=3, size=(4.4, 3.4))
+    for method in ("TF-IDF", "head", "everything", "from scratch"):
+        values = [mean_of(rows_of(method, n), "macro_f1")[0] for n in sizes]
+        axes[0, 0].plot(sizes, values, "o-", label=method)
+    axes[0, 0].set(xscale="log", xlabel="labels", ylabel="macro-F1", title="Adapt")
+    for name, days_late in late.items():
+        axes[0, 1].plot(rates, days_late, label=name)
+    axes[0, 1].set(xlabel="false alarms", ylabel="days until the warning", title="Watch")
+    axes[0, 2].barh(list(places), [hits(rank).mean() for rank in places.values()])
+    for y, name in enumerate(places):
+        axes[0, 2].text(0.004, y, name, color="white", fontsize=11, va="center")
+    axes[0, 2].set(xlabel="hit rate at 10", title="Recommend", yticks=[])
+    axes[0, 0].set_ylim(0.25, 0.85)
+    for axis in axes[0, :2]:
+        axis.legend(fontsize=10)
+    banner.savefig("images/12_one_model.png", dpi=100)

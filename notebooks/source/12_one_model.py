@@ -47,9 +47,9 @@ ak.profile.announce("12_one_model")
 
 
 def lines(*texts):
-    """Each text in lines of at most 100 characters, the further ones indented."""
+    """Each text in lines of at most 76 characters, the further ones indented."""
     print(
-        *(textwrap.fill(text, 100, subsequent_indent="    ") for text in texts),
+        *(textwrap.fill(text, 76, subsequent_indent="    ") for text in texts),
         sep="\n",
     )
 
@@ -260,17 +260,21 @@ def rows_of(method, n):
     return [row for row in adapted if row["method"] == method and row["n"] == n]
 
 
-print(f"{'':18}{'learns':>8}{'a job':>9}" + "".join(f"{n:>13,}" for n in sizes), end="")
-print(f"{'right':>16}{'time':>9}")
+def short(value, error):
+    return f"{value:.2f}±{error:.2f}".replace("0.", ".")
+
+
+print(f"{'':16}{'learns':>8}{'a job':>8}" + "".join(f"{n:>9,}" for n in sizes), end="")
+print(f"{'right':>8}{'time':>6}")
 for method in methods:
     first = rows_of(method, 1000)[0]
     share = f"{first['n_trained'] / first['n_all']:.2%}" if "n_all" in first else ""
-    print(f"{method:18}{share:>8}{4e-6 * first['n_trained']:>6.2f} MB", end="")
+    print(f"{method:16}{share:>8}{4e-6 * first['n_trained']:>5.2f} MB", end="")
     for n in sizes:
-        value = mean_of(rows_of(method, n), "macro_f1") if rows_of(method, n) else None
-        print(f"{value[0]:>8.2f} ±{value[1]:.2f}" if value else 13 * " ", end="")
-    right, error = mean_of(rows_of(method, 1000), "accuracy")
-    print(f"{right:>9.1%} ±{error:.1%}{mean_of(rows_of(method, 1000), 'seconds')[0]:>7.1f} s")
+        rows = rows_of(method, n)
+        print(f"{short(*mean_of(rows, 'macro_f1')) if rows else '':>9}", end="")
+    right, seconds = (mean_of(rows_of(method, 1000), x)[0] for x in ("accuracy", "seconds"))
+    print(f"{right:>8.1%}{seconds:>4.0f} s")
 longer = [row for row in measured if row["kind"] == "longer"]
 (macro, m), (seconds, _) = (mean_of(longer, what) for what in ("macro_f1", "seconds"))
 print(f"everything, {sizes[-1]:,} labels, eight times the steps: ", end="")
@@ -521,8 +525,8 @@ for every, label in (
     )
     for name, values in (("in the year", wrong.mean(axis=1)), ("last month", wrong[:, -1])):
         error = values.std() / np.sqrt(len(runs))
-        print(f"{label}, {name}: {values.mean():.1%} ± {error:.1%} wrong; ", end="")
-    print(f"{runs[0][1]:,} labels")
+        print(f"{label}, {name}: {values.mean():.1%} ± {error:.1%} wrong")
+    print(f"  for {runs[0][1]:,} labels")
 axes[0, 0].set(xlabel="month", ylabel="wrong departments", ylim=(0, None))
 axes[0, 0].legend(fontsize=11)
 fig
@@ -630,8 +634,8 @@ for name, (says, says_held) in readers.items():
     pair = [cusum(p - (usual + much) / 2) for p in share.values()]
     late[name] = [waiting(*pair, rate).mean() for rate in rates]
     axes[0, 0].plot(rates, late[name], label=name)
-    print(f"{name}: finds {s:.0%} of the bad ones, calls {f:.0%} of the others bad; ", end="")
-    print(f"with a false alarm in 10% of quiet streams it warns after {shown(waiting(*pair, 0.1))}")
+    print(f"{name}: finds {s:.0%} of the bad ones, calls {f:.0%} of the others bad;")
+    print(f"  with a false alarm in 10% of quiet streams after {shown(waiting(*pair, 0.1))}")
 axes[0, 0].set(xlabel="share of 100 quiet days with a false alarm", ylabel="days until the warning")
 axes[0, 0].legend()
 fig
@@ -858,7 +862,7 @@ for name, guess in (
 # %% [markdown]
 # Fifteen questions are few: two more or less say nothing.
 #
-# ### "I do not know"
+# ### When it does not know
 #
 # A search always finds something. Ask for the weather, and it shows the review of a raincoat. So there has to be a
 # **threshold** (阈值), below which the desk does not answer. *Coverage* (覆盖率) is the share of questions that it answers,
@@ -920,12 +924,14 @@ for name, similarity in similarities.items():
         axes[0, 0].plot(*curve.T, "-" if "agree" in way else "--", label=f"{name}, {way}")
         good = np.flatnonzero(curve[:, 1] >= 0.95)
         chosen[name, way] = levels[good[0]] if len(good) else np.inf
-        print(f"{name}, {way}:", end="")
-        for label, level in (("without a threshold", -np.inf), ("with", chosen[name, way])):
+        print(f"{name}, {way}:")
+        for label, level in (
+            ("without a threshold", -np.inf),
+            ("with a threshold", chosen[name, way]),
+        ):
             coverage, right = answered(said, sure, level, halves["test"])
             error = np.sqrt(right * (1 - right) / max(coverage * len(halves["test"]), 1))
-            print(f" {label} answers {coverage:.0%}, right {right:.0%} ± {error:.0%};", end="")
-        print()
+            print(f"  {label}: answers {coverage:.0%}, right {right:.0%} ± {error:.0%}")
 axes[0, 0].set(xlabel="coverage", ylabel="correctness")
 axes[0, 0].legend(fontsize=10)
 fig
@@ -1437,6 +1443,27 @@ for share in pick((0, 0.1), (0, 0.03, 0.1, 0.3, 1.0)):
 #
 # What these numbers do not say: whether anybody would have *liked* the list. A film counts as right because the user rated
 # it, with one star or with five; and users could only rate what that website of 1997 put before them.
+#
+# All three jobs on one picture, each beside what needs no network:
+
+# %% tags=["nbval-ignore-output"]
+banner, axes = ak.plots.figure(columns=3, size=(4.4, 3.4))
+for method in ("TF-IDF", "head", "everything", "from scratch"):
+    values = [mean_of(rows_of(method, n), "macro_f1")[0] for n in sizes]
+    axes[0, 0].plot(sizes, values, "o-", label=method)
+axes[0, 0].set(xscale="log", xlabel="labels", ylabel="macro-F1", title="Adapt", ylim=(0.25, 0.85))
+for name, days_late in late.items():
+    axes[0, 1].plot(rates, days_late, label=name)
+axes[0, 1].set(xlabel="false alarms", ylabel="days until the warning", title="Watch")
+for axis in axes[0, :2]:
+    axis.legend(fontsize=10)
+axes[0, 2].barh(list(places), [hits(rank).mean() for rank in places.values()])
+for y, name in enumerate(places):
+    axes[0, 2].text(0.004, y, name, color="white", fontsize=11, va="center")
+axes[0, 2].set(xlabel="hit rate at 10", title="Recommend", yticks=[])
+if lesson:
+    banner.savefig("images/12_one_model.png", dpi=100)
+banner
 
 # %% [markdown]
 # ## 7. How it fails
@@ -1572,22 +1599,3 @@ for name, values in (
 #   Rendle 2020, *On sampled metrics for item recommendation*
 #
 # [← 09 The Transformer](09_transformer.ipynb)
-
-# %% tags=["nbval-ignore-output"]
-if lesson:  # the picture at the top
-    banner, axes = ak.plots.figure(columns=3, size=(4.4, 3.4))
-    for method in ("TF-IDF", "head", "everything", "from scratch"):
-        values = [mean_of(rows_of(method, n), "macro_f1")[0] for n in sizes]
-        axes[0, 0].plot(sizes, values, "o-", label=method)
-    axes[0, 0].set(xscale="log", xlabel="labels", ylabel="macro-F1", title="Adapt")
-    for name, days_late in late.items():
-        axes[0, 1].plot(rates, days_late, label=name)
-    axes[0, 1].set(xlabel="false alarms", ylabel="days until the warning", title="Watch")
-    axes[0, 2].barh(list(places), [hits(rank).mean() for rank in places.values()])
-    for y, name in enumerate(places):
-        axes[0, 2].text(0.004, y, name, color="white", fontsize=11, va="center")
-    axes[0, 2].set(xlabel="hit rate at 10", title="Recommend", yticks=[])
-    axes[0, 0].set_ylim(0.25, 0.85)
-    for axis in axes[0, :2]:
-        axis.legend(fontsize=10)
-    banner.savefig("images/12_one_model.png", dpi=100)

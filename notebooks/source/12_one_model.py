@@ -1595,7 +1595,12 @@ for name, values in (
 # - Page 1954, *Continuous inspection schemes*; Rogan, Gladen 1978, *Estimating prevalence from the results of a screening test*
 # - Robertson, Walker 1994, *Some simple effective approximations to the 2-Poisson model*; Lù 2024, *BM25S*,
 #   [arXiv:2407.03618](https://arxiv.org/abs/2407.03618)
-# - Kang, McAuley 2018, *Self-attentive sequential recommendation*, [arXiv:1808.09781](https://arxiv.org/abs/1808.09781); Krichene,
-#   Rendle 2020, *On sampled metrics for item recommendation*
+# - Kang, McAuley 2018, *Self-attentive sequential recommendation*, [arXiv:1808.09781](https://arxiv.org/abs/1808.09781);
+#   Klenitskiy, Vasilev 2023, [arXiv:2309.07602](https://arxiv.org/abs/2309.07602)
+# - Sarwar et al. 2001, *Item-based collaborative filtering recommendation algorithms*; Cremonesi, Koren, Turrin 2010,
+#   *Performance of recommender algorithms on top-N recommendation tasks*
+# - Krichene, Rendle 2020, *On sampled metrics for item recommendation*; Ji et al. 2020, *A critical study on data leakage in
+#   recommender system offline evaluation*, [arXiv:2010.11060](https://arxiv.org/abs/2010.11060); Fan et al. 2023, *Our model
+#   achieves excellent performance on MovieLens: what does it mean?*, [arXiv:2307.09985](https://arxiv.org/abs/2307.09985)
 #
 # [← 09 The Transformer](09_transformer.ipynb)

@@ -93,8 +93,7 @@ print(", ".join(f"{name} {share:.0%}" for name, share in zip(sentiments, shares)
 
 # %% [markdown]
 # What has it learned? Bits per character of reviews that it has not seen, beside a count of four tokens (chapter 05's
-# n-gram, made of the same reviews) and beside the GPT of chapter 05, which has read the King James Bible only, and as much
-# of it:
+# n-gram, made of the same reviews) and beside the GPT of chapter 05, which has read the King James Bible only:
 
 # %% tags=["nbval-ignore-output"]
 gpt = ak.checkpoints.load("gpt_reviews")
@@ -179,7 +178,7 @@ ak.plots.diagram(
 )
 
 # %% [markdown]
-# A thousand labels, a few seconds each. And beside them a method without any network: count the words and pairs of words,
+# A thousand labels, twenty seconds each. And beside them a method without any network: count the words and pairs of words,
 # weigh the rare ones up (TF-IDF), and let a logistic regression (逻辑回归) weigh them.
 
 # %% tags=["nbval-ignore-output"]
@@ -238,9 +237,10 @@ adapter.unlink()
 # good reviews.
 #
 # More labels, other ways, three draws of the labels: `data/adapting.json`, written by `make bench` with
-# `BENCH_ARGS="--adapting 100"`. Of as many labels, each took the same number of steps, and the best of five looks at 500
-# validation reviews. The table says which share of the weights learns, what a job takes on disk, macro-F1 from so many
-# labels, and, from a thousand, how many it gets right and how long it learned:
+# `BENCH_ARGS="--adapting 100"`. Of as many labels, each network took the same number of steps, and the best of five looks at
+# 500 validation reviews. The table says which share of the weights learns, how large the numbers of a job are (float32, and
+# of TF-IDF without its words), macro-F1 from so many labels, and, from a thousand, how many it gets right and how long it
+# learned:
 
 # %%
 measured = json.loads(Path("../data/adapting.json").read_text(encoding="utf-8"))
@@ -313,16 +313,17 @@ axes[0, 1].set(xlabel="% of the weights that learn", ylabel="macro-F1 of 1,000 l
 fig
 
 # %% [markdown]
-# **Without pre-training, nothing.** In these steps the same network from random weights learns to say *good* to everybody: that
-# is the 0.29 at the bottom. With a hundred labels counting words does the same.
+# **Without pre-training, nothing.** In these steps, and from up to a thousand labels, the same network with random weights
+# learns to say *good* to everybody: that is the 0.29 at the bottom. With a hundred labels counting words does the same.
 #
 # **Which weights learn hardly matters**, with up to a thousand labels: between a head of 387 numbers and all 1.3 million no
-# difference is larger than its error, and between the ranks of LoRA neither. What differs is what a job takes on disk, and
+# difference is larger than its error, and between the ranks of LoRA neither. What differs is how large a job is, and
 # that adapters can be taken off again. They save little time: the gradient has to pass through the frozen layers all the same.
 #
-# **With all labels, counting words wins**, in a fraction of the time. Eight times as many steps do not change that much (last line).
-# Words such as *return* and *disappointed* say what the stars will say; a mean of states has no place of its own for each
-# of them. The head alone does not even gain from more labels: it has nothing more to learn with.
+# **With all labels, counting words is ahead**, in a fraction of the time. With eight times as many steps all weights come within
+# their error of it (last line). A likely reason: words such as *return* and *disappointed* say what the stars will say, and
+# a mean of states has no place of its own for each of them. The head alone does not gain from more labels: 387 numbers is
+# all that it can learn.
 #
 # And the department instead of the opinion, from 1,000 labels:
 
@@ -334,16 +335,16 @@ for method in methods:
         print(f"{method}: accuracy {accuracy:.1%} ± {a:.1%}, macro-F1 {macro:.2f} ± {m:.2f}")
 
 # %% [markdown]
-# Here it is the other way round. To tell a top from a dress, nobody's favourite words are enough; the network is ahead of
-# counting as soon as some of its own weights learn, and the more of them learn, the better. The head on the frozen model
-# is last: the next token does not ask for the department, so the states have not sorted it to the front.
+# Here it is the other way round. The network is ahead of counting as soon as weights below the head learn, most with all of
+# them. The head on the frozen model is last; perhaps because the next token does not ask for the department, so that the
+# states have not sorted it to the front.
 #
 # So there is no best method. There is a table to be made for each job, and the simple method belongs into it.
 #
 # ### When to stop
 #
 # **Early stopping** (早停) looks at a few held-out labels after each epoch and keeps the weights that were best there. Few
-# labels, all weights, and both curves:
+# labels, all weights, and three curves:
 
 # %% tags=["nbval-ignore-output"]
 model = classifier()
@@ -449,12 +450,13 @@ fig
 
 # %% [markdown]
 # Two different cases. Reviews of another department are the same language: there is little to learn, and little to forget.
-# Here the pulled weights learn the *new* even better than the free ones: the texts are few, and the pull keeps the model
-# from learning them by heart.
+# Here the pulled weights learn the *new* even better than the free ones: the texts are few, and the pull probably
+# keeps the model from learning them by heart.
 #
 # Verses are another language. **Replay** loses least, and pays with half of its steps; it needs the old texts. The strengths
 # of the two pulls were chosen (on one seed) so that they learn the verses about as well as replay. At that, **EWC** loses
-# less than **L2-SP**: to know which weights matter is worth something, and takes the old texts once. **LoRA** is too thin to
+# less than **L2-SP** (with the department it does not): to know which weights matter can be worth something, and takes the
+# old texts once. **LoRA** is too thin to
 # learn another language in so few steps; what it has lost is back as soon as the adapter is taken off.
 #
 # ### How often must it be refreshed?
@@ -534,7 +536,8 @@ fig
 # %% [markdown]
 # For half a year nobody sees a difference: so few reviews of the new department have come that a fresh head hardly knows it
 # better than an old one. Then refreshing pays, and each further refresh pays less: compare what the last labels buy with
-# what the first ones did. And even the freshest head is behind, because the stream moves on while it learns.
+# what the first ones did. And even with a refresh each month the error doubles in the year (the figure): a department
+# that is known from few reviews is hard.
 
 # %% [markdown]
 # ## 4. Job 1: watch opinions
@@ -647,7 +650,7 @@ fig
 # good enough, and one must know how good.
 #
 # And the topic (主题)? The head of section 3 knows the department. One sum over all reviews, or one for each department that
-# it names, with one threshold for the largest of them? A larger shop, with 120 reviews a day. Once all departments get worse,
+# it names, each in units of what it rarely passes, and one threshold for the largest? A larger shop, with 120 reviews a day. Once all departments get worse,
 # once only the trousers and skirts:
 
 # %% tags=["nbval-ignore-output"]
@@ -692,8 +695,8 @@ for where, stream in (("in all departments", all_worse), ("in Bottoms only", loc
 # Of the bad reviews of trousers and skirts the classifier finds fewer than of others: $s$ and $f$ of the whole shop would be
 # wrong for them. So each department has its own.
 #
-# Where all get worse, the one sum is sooner: it hears everybody, and the largest of four sums needs a higher threshold for
-# as few false alarms. Where one department gets worse, the whole shop's share stays below the middle $k$, and the one sum
+# Where all get worse, the one sum is sooner: it hears everybody, and four sums have four chances of a false alarm, so that
+# each needs a higher threshold. Where one department gets worse, the whole shop's share stays below the middle $k$, and the one sum
 # mostly says nothing at all. Looking in more places has a price; not looking has another.
 #
 # ## 5. Job 2: answer a customer
@@ -771,8 +774,8 @@ scaled = {
 print("both, standardised and added:", recalls(sum(scaled.values())))
 
 # %% [markdown]
-# Words win, by far; the encoder has had less than a minute to learn. A title and its review share rare words, a name or a colour, and
-# the mean of states keeps no place for these. Among the first ten, adding both up helps a little. But wait for the next two
+# Words win, by far; the encoder has had less than a minute to learn. A title and its review share rare words, a name or a colour, for
+# which the mean of states may have no place. Among the first ten, adding both up helps a little. But wait for the next two
 # sections: what is near in meaning turns out to be good for something else.
 #
 # ### What is asked for
@@ -864,7 +867,7 @@ for name, guess in (
 #
 # ### When it does not know
 #
-# A search always finds something. Ask for the weather, and it shows the review of a raincoat. So there has to be a
+# A search always finds something. Ask for the capital of France, and it shows a review. So there has to be a
 # **threshold** (阈值), below which the desk does not answer. *Coverage* (覆盖率) is the share of questions that it answers,
 # *correctness* the share of these answers that are right. The questions are titles that name a garment; an answer is right if
 # it is about the same department. And one question in three is a verse of the Bible, to which the only right answer is none.
@@ -937,10 +940,12 @@ axes[0, 0].legend(fontsize=10)
 fig
 
 # %% [markdown]
-# Without a threshold half of all answers are wrong. How near the nearest review is (dashed) hardly tells the right ones from
-# the wrong. Whether twenty *agree* does. And here the encoder is ahead, though it finds the one right review so much more
-# rarely: what it finds together is of one kind. As sure as that, it answers more of the questions, and more of the answers are
-# right; and for a third of the questions there is none.
+# Without a threshold about half of all answers are wrong. How near the nearest review is (dashed) tells less of that than whether
+# twenty *agree*; to BM25 no threshold on it reaches nineteen in twenty, so that it answers nothing (and nothing is neither
+# right nor wrong: *nan*). And here the encoder is ahead, though it finds the one right review so much more rarely: what it
+# finds together is of one kind, and it answers more than twice as many questions. On the other half all fall a little short
+# of nineteen in twenty: a threshold that is the best of forty flatters itself. And for a third of the questions there is no
+# answer at all.
 #
 # ### A small desk
 #
@@ -996,10 +1001,10 @@ lines(f"Desk: {reply('What is the capital of France?', threshold=0)}")
 ipywidgets.VBox([box, log])
 
 # %% [markdown]
-# Each answer shows whose words they are. Compare it with the question: the garment is right, and often there is not a word on
-# what was asked. No number above has seen that; they ask for the department only. Nor is a threshold a promise: of twenty
-# answers one is wrong, and it is given as calmly as the others; and to be so sure, the desk refuses questions that it could
-# have answered. Whoever puts it before customers has to read what it says.
+# An answer shows whose words they are: of other garments, and other people. Whether they answer the question, no number above
+# has asked; they ask for the department only. Nor is a threshold a promise: of a dozen answers one is wrong, and it is given
+# as calmly as the others; and to be so sure, the desk refuses questions that it could have answered. Whoever puts it before
+# customers has to read what it says.
 
 # %% [markdown]
 # ## 6. Job 3: recommend a film
@@ -1204,7 +1209,7 @@ fig
 # %% [markdown]
 # Read the last column first: what is better than popularity, by how many of its own errors? Here all are, the plain
 # neighbours by only two. The language model has the highest hit rate, and that says little: one line, $\gamma$, brings
-# neighbours and factors to the same place, and both are computed in a second. These differences have their errors, too:
+# neighbours and factors to the same place, and both are computed in seconds. These differences have their errors, too:
 
 # %% tags=["nbval-ignore-output"]
 for a, b in (
@@ -1575,7 +1580,7 @@ for name, values in (
 # - `ak.tuning.add_lora(model, rank=64)`: where does more rank stop to help?
 # - Pre-train on nothing: `gpt_kjv` as the backbone of section 2. What is it worth?
 # - Replay with one old text in ten instead of one in two.
-# - Let the burst of section 4 be small, or in one department only.
+# - Let the burst of section 4 be small. How small may it be, and who still hears it?
 #
 # **Exercise.** Give the desk of section 5 a second threshold: where the two best reviews contradict each other, it says so.
 #

@@ -3,7 +3,7 @@
 python notebooks/build.py [--profile lesson] [--output DIR] [01 02 ...]
 
 A rebuild with equal outputs is equal to the byte. The lesson profile also records each chapter's
-time and peak memory in `data/chapters.json`.
+time and peak memory in `data/chapters.json`, unless the notebooks go to another folder.
 """
 
 import argparse
@@ -204,7 +204,7 @@ def main():
             seconds, memory = execute(notebook, arguments.profile)
         except CellExecutionError as error:
             sys.exit(f"{path.name}: {error}")
-        if lesson:
+        if lesson and not arguments.output:  # the times belong to the notebooks that are kept
             record(
                 path.stem,
                 profile=arguments.profile,

@@ -304,6 +304,14 @@ def test_a_fast_run_writes_only_where_it_is_told(course):
     assert {path: path.read_bytes() for path in course.rglob("*") if path.is_file()} == old
 
 
+def test_a_build_elsewhere_leaves_the_times_of_this_one(course):
+    """A chapter and the front page say the minutes of the notebook that is kept."""
+    old = {path: path.read_bytes() for path in course.rglob("*") if path.is_file()}
+    assert build(course, "--output", course / "out").returncode == 0
+    (course / "out" / "01_tiny.ipynb").unlink()
+    assert {path: path.read_bytes() for path in course.rglob("*") if path.is_file()} == old
+
+
 def test_an_unknown_chapter_is_refused(course):
     result = build(course, "02")
     assert result.returncode == 2

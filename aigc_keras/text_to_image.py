@@ -49,13 +49,14 @@ class MapAttention(CrossAttention):
 def text_condition(text_encoder, max_length=32, conditioning="attention", dtype=None):
     """What `diffusion.unet` takes as its `condition`, where it is a text.
 
-    `"attention"`: behind each block of at most 256 positions, these look at the text's tokens.
-    `"modulation"`: the mean of the tokens' vectors scales and shifts all maps, as a class does.
+    The mean of the tokens' vectors scales and shifts all maps, as a class does: `"modulation"`.
+    `"attention"`: beside it, behind each block of at most 256 positions, these look at the tokens
+    (both: Nichol et al. 2022, arXiv:2112.10741, section 4.1).
     """
     tokens = keras.Input((max_length,), dtype="int32", name="tokens")
     memory, hidden = text_encoder(tokens), padding_of(tokens)
+    mean = layers.GlobalAveragePooling1D(dtype=dtype)(memory, mask=ops.logical_not(hidden))
     if conditioning == "modulation":
-        mean = layers.GlobalAveragePooling1D(dtype=dtype)(memory, mask=ops.logical_not(hidden))
         return tokens, mean, None
 
     def look(x):
@@ -65,7 +66,7 @@ def text_condition(text_encoder, max_length=32, conditioning="attention", dtype=
         seen = MapAttention(4, output_std=0.0, dtype=dtype)(h, memory, hidden=hidden)
         return layers.Add(dtype=dtype)([x, seen])
 
-    return tokens, None, look
+    return tokens, mean, look
 
 
 @keras.saving.register_keras_serializable("aigc_keras")

@@ -56,22 +56,26 @@ def save(model, name, folder=FOLDER, **facts):
         json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"facts: got {facts!r:.80} ({error}), accepted is JSON.") from error
-    arrays = {}
-    for i, weight in enumerate(model.weights):
+    # What is there twice, as in a network and the average of its weights, is kept once.
+    arrays, numbers, order = {}, {}, []
+    for weight in model.weights:
         value = keras.ops.convert_to_numpy(weight.value)
         if np.issubdtype(value.dtype, np.floating):
             with np.errstate(over="ignore"):  # the next line says it better
                 value = value.astype(np.float16)
             if not np.isfinite(value).all():
                 raise ValueError(f"model: {weight.path} is not finite in half precision.")
-        arrays[f"{i:04d} {weight.path}"] = value
+        number = numbers.setdefault((value.shape, value.dtype, value.tobytes()), len(arrays))
+        if number == len(arrays):
+            arrays[f"{number:04d} {weight.path}"] = value
+        order.append(number)
     config = json.dumps(keras.saving.serialize_keras_object(model))
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
     with filelock.FileLock(folder / ".lock"):  # the manifest is read, changed and written
         with replaced(path) as partial:
-            np.savez_compressed(partial, config=np.array(config), **arrays)
+            np.savez_compressed(partial, config=np.array(config), order=np.array(order), **arrays)
         entry = {"sha256": sha256(path), "bytes": path.stat().st_size, **facts}
         with replaced(folder / "manifest.json") as partial:
             text = json.dumps({**manifest(folder), name: entry}, indent=2, sort_keys=True)
@@ -101,7 +105,9 @@ def load(name, folder=FOLDER):
     try:
         with np.load(path, allow_pickle=False) as file:
             config = json.loads(str(file["config"]))
-            arrays = [file[key] for key in sorted(set(file.files) - {"config"})]
+            arrays = [file[key] for key in sorted(set(file.files) - {"config", "order"})]
+            if "order" in file.files:  # older files keep every weight
+                arrays = [arrays[number] for number in file["order"]]
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
         for weight, value in zip(model.weights, arrays, strict=True):
             weight.assign(value.astype(weight.dtype))

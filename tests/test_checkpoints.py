@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aigc_keras import checkpoints, datasets, gan, patterns, recipes
+from aigc_keras import checkpoints, datasets, diffusion, gan, patterns, recipes
 
 
 @pytest.fixture
@@ -24,6 +24,22 @@ def test_round_trip_in_half_precision(saved):
     for a, b in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(np.float16(a.numpy()), b.numpy())
     np.testing.assert_allclose(model.generate(5, seed=0), loaded.generate(5, seed=0), atol=2e-3)
+
+
+def test_equal_weights_are_kept_once(tmp_path):
+    """A diffusion model's network and its average, where the recipe has made them the same."""
+    model = diffusion.DiffusionModel((2,), widths=(64, 64), seed=0)
+    rng, sizes = np.random.default_rng(0), []
+    values = [rng.normal(size=weight.shape) for weight in model.network.weights]
+    for averages in ([1.5 * value for value in values], values):
+        model.network.set_weights(values)
+        model.ema_network.set_weights(averages)
+        checkpoints.save(model, "tiny", tmp_path)
+        sizes.append(checkpoints.manifest(tmp_path)["tiny"]["bytes"])
+        loaded = checkpoints.load("tiny", tmp_path)
+        for a, b in zip(model.weights, loaded.weights, strict=True):
+            np.testing.assert_array_equal(np.asarray(a).astype("float16"), b.numpy())
+    assert sizes[1] < 0.6 * sizes[0]
 
 
 def test_manifest_keeps_every_entry_and_its_facts(saved):

@@ -17,6 +17,7 @@ from keras.optimizers.schedules import CosineDecay
 
 from aigc_keras import (
     checkpoints,
+    contrastive,
     datasets,
     diffusion,
     gan,
@@ -31,6 +32,7 @@ from aigc_keras.files import complete_backup, replaced
 
 RUNS = Path("runs")  # in the folder from which it is called
 SEED = 0
+SEEN = (0, 1, 3, 5)  # of the six wordings of an emoji; chapter 10 tests with the others, too
 UNSEEN = "Intimate"  # the department of reviews that `gpt_reviews` does not know
 TEXTURED = ("immunohistochemistry", "flower", "chelsea")  # photographs that serve as styles
 
@@ -364,6 +366,101 @@ def train_seq2seq(fit, pairs, epochs, tokenizer, **settings):
     return exact
 
 
+def train_autoencoder_emoji(fit, epochs=120):
+    """Chapter 10's autoencoder, from 64 x 64 pixels in colour to latents (16, 16, 4)."""
+    train = datasets.captioned().batches(seed=SEED).map(lambda images, captions: images)
+    model = diffusion.latent_autoencoder((64, 64, 3), width=48)
+    model.compile(warm_adam(2e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    return model, reconstruction(model)
+
+
+def reconstruction(model):
+    """What an autoencoder of emoji loses of those of the test split."""
+    test = datasets.captioned("emoji", "test").images
+    error = np.mean(np.square(model.reconstruct(test) - test))
+    return {"mean_squared_error": round(float(error), 4)}
+
+
+def emoji_judge(names, width=32):
+    """Emoji (B, 64, 64, 3) in [-1, 1] to a dict, label: probabilities (B, len(names[label]))."""
+    images = x = keras.Input((64, 64, 3), name="images")
+    for multiple, strides in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)):
+        x = layers.Conv2D(multiple * width, 3, strides, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    heads = {k: layers.Dense(len(names[k]), "softmax", name=k)(x) for k in names}
+    return keras.Model(images, heads, name="emoji_judge")
+
+
+def train_judge_emoji(fit, epochs=60):
+    """Chapter 10's judge of what a picture shows; it has seen real pictures only."""
+    data = datasets.captioned()
+    change = keras.Sequential([
+        layers.RandomFlip("horizontal", seed=SEED),
+        layers.RandomTranslation(0.05, 0.05, fill_mode="nearest", seed=SEED),
+    ])  # fmt: skip
+    train = tf.data.Dataset.from_tensor_slices((data.images, data.labels))
+    train = train.shuffle(len(data.images), seed=SEED).batch(64)
+    train = train.map(lambda images, labels: (change(images, training=True), labels)).prefetch(2)
+    model = emoji_judge(data.names)
+    rate = CosineDecay(2e-3, epochs * len(train))
+    # What a picture has no label of, -1, counts for nothing.
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), dict.fromkeys(data.names, loss))
+    fit(model, train, epochs)
+    unseen = datasets.captioned("emoji", "held_out")
+    return model, share_recognised(model, unseen.images, unseen.labels)
+
+
+def recognised(judge, images, labels):
+    """Of each label, whether the judge recognises it: bool, of the images that have it (not -1).
+
+    The judge chooses among the values that occur in `labels`.
+    """
+    said, found = judge.predict(images, batch_size=64, verbose=0), {}
+    for name, right in labels.items():
+        known = right >= 0
+        if known.any():
+            values = np.unique(right[known])
+            likeliest = said[name][known][:, values].argmax(axis=1)
+            found[name] = values[likeliest] == right[known]
+    return found
+
+
+def share_recognised(judge, images, labels):
+    """What `recognised` finds, as facts of a manifest."""
+    found = recognised(judge, images, labels)
+    return {name: round(float(right.mean()), 3) for name, right in found.items()}
+
+
+def train_contrastive_emoji(fit, epochs=120):
+    """Chapter 10's one space of emoji and what is said of them."""
+    data = datasets.captioned()
+    tokenizer = text.BPETokenizer.train(data.captions[:, SEEN].ravel().tolist(), vocab_size=2000)
+    model = contrastive.TextImageModel(tokenizer)
+    train = model.batches(data.batches(128, seed=SEED, wordings=SEEN))
+    model.compile(text.adamw(epochs * len(train)))
+    fit(model, train, epochs)
+    return model, recall(model)
+
+
+def recall(model):
+    """Recall at 1, in percent, of pictures of each split by the caption of each wording."""
+    facts = {}
+    for split in ("test", "held_out"):
+        data = datasets.captioned("emoji", split)
+        facts[split] = [
+            round(100 * float(contrastive.recall_at(similarities, same=same)), 1)
+            for similarities, same in (
+                (model.similarity(data.images, texts.tolist()), texts == texts[:, None])
+                for texts in data.captions.T
+            )
+        ]
+    return facts
+
+
 RECIPES = {  # name: (function, what it trains on)
     "classifier_fashion_mnist": (train_classifier, "fashion_mnist"),
     "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
@@ -379,6 +476,9 @@ RECIPES = {  # name: (function, what it trains on)
     "gpt_films": (train_gpt_films, "movielens"),
     "translator_en_es": (train_translator, "verses"),
     "titles": (train_titles, "reviews"),
+    "autoencoder_emoji": (train_autoencoder_emoji, "captioned emoji"),
+    "judge_emoji": (train_judge_emoji, "captioned emoji"),
+    "contrastive_emoji": (train_contrastive_emoji, "captioned emoji"),
     "fast_style_waves": (train_fast_style, "photographs"),
     "adain": (train_adain, "photographs, patterns"),
 }

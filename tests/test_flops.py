@@ -110,6 +110,22 @@ def test_attention_by_the_closed_form(flops):
     assert counted == {"float32": 3 * 2 * B * length * products}
 
 
+def test_a_map_that_looks_at_a_text_that_a_frozen_layer_reads(flops):
+    """Forward alone, with weights that learn once more, and after these once more for the input."""
+    positions, length, reads, width, channels = 6 * 5, 7, 3, 10, 8
+    words, image = keras.Input((length, reads)), keras.Input((6, 5, channels))
+    memory = keras.layers.Dense(width, trainable=False)(words)
+    looked = ak.text_to_image.MapAttention(2)(image, memory)
+    network = keras.Model([image, words], looked)
+    arrays = [np.zeros((B, *x.shape[1:]), "float32") for x in (image, words)]
+    counted = flops.training_flops(Step(network), arrays)
+    reading = length * reads * width
+    query, key_value = positions * channels**2, length * width * 2 * channels
+    looking, out = 2 * positions * length * channels, positions * channels**2
+    products = reading + 2 * (query + key_value) + 3 * (looking + out)
+    assert counted == {"float32": 2 * B * products}
+
+
 def test_a_shape_that_is_not_known_is_refused(flops):
     @tf.function(input_signature=[tf.TensorSpec((None, 3))])
     def product(x):

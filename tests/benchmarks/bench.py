@@ -287,6 +287,21 @@ def sampling_rows(case, torch, n=64):
         yield torch.row(case.torch, "generate", n, steps, job=job, units=n)
 
 
+def drawing_rows(case, torch, n=16, steps=20):
+    """Untrained networks, which take as long as trained ones."""
+    network = case.build()
+    texts = cases.emoji().captions[:n, 0].tolist()
+    guided = {"sampler": ak.diffusion.DPMSolver(steps), "guidance_scale": 3.0}  # as PyTorch's
+    job = f"{case.name}: images/s in {steps} steps, guided, {n} at a time"
+
+    def measure(seconds):
+        draw = functools.partial(network.generate, texts, seed=SEED, **guided)
+        return n * calls_per_second(draw, seconds)
+
+    yield Row(job, "generate()", measure)
+    yield torch.row(case.torch, "generate", n, steps, job=job, units=n)
+
+
 def writing_rows(case, torch, prompt_tokens=8, new=120):
     """Untrained networks, which take as long as trained ones; END is a token of the prompt."""
     network = case.build()
@@ -371,6 +386,8 @@ def generation_rows(case, torch):
         return image_rows(case.name, case.build(), torch, case.torch)
     if case.build in (cases.diffusion, cases.latent_diffusion):
         return sampling_rows(case, torch)
+    if case.build is cases.text_to_image:
+        return drawing_rows(case, torch)
     if case.build in (cases.gpt, cases.lstm):
         return writing_rows(case, torch)
     if case.build is cases.seq2seq:

@@ -24,6 +24,16 @@ def kjv_tokenizer(vocab_size):
     return ak.text.BPETokenizer.train(ak.datasets.text("kjv"), vocab_size)
 
 
+@functools.cache
+def emoji():
+    return ak.datasets.captioned("emoji", "train")
+
+
+@functools.cache
+def emoji_tokenizer():
+    return ak.text.BPETokenizer.train(emoji().captions.ravel().tolist(), vocab_size=2000)
+
+
 def dcgan(**kwargs):
     return ak.gan.DCGAN((28, 28, 1), **kwargs)
 
@@ -103,6 +113,20 @@ def rnn_seq2seq(**kwargs):
     )
 
 
+def text_to_image(**kwargs):
+    """The networks of the checkpoint, untrained; only the U-Net has `dtype`, and it learns."""
+    autoencoder = ak.diffusion.latent_autoencoder((64, 64, 3), width=48)
+    encoder = ak.text.reading.token_encoder(emoji_tokenizer())
+    sizes = {"text_encoder": encoder, "widths": (96, 160), "blocks": 1, "patch": 2}
+    network = ak.text_to_image.TextToImage(autoencoder, emoji_tokenizer(), **sizes, **kwargs)
+    network.latent_std.assign(np.ones(4))  # `fit` need not look at thousands of pictures first
+    return network
+
+
+def text_image_model(**kwargs):
+    return ak.contrastive.TextImageModel(emoji_tokenizer(), **kwargs)
+
+
 def without_end(network):
     """A `Seq2Seq` that never says END: all its texts are as long as they may be.
 
@@ -155,6 +179,11 @@ def token_pairs(batch_size):
 
 def translations(batch_size):
     return tf.data.Dataset.from_tensors(token_pairs(batch_size))
+
+
+def captioned(build, batch_size):
+    data = build().batches(emoji().batches(batch_size, seed=SEED))
+    return data.take(len(emoji().images) // batch_size)  # XLA would compile a short last batch
 
 
 def crops(batch_size, size=STYLE_PX):
@@ -233,6 +262,19 @@ CASES = (
         **PAIRS,
     ),
     Case(
+        "Text to picture 16 x 16 x 4",
+        text_to_image,
+        functools.partial(captioned, text_to_image),
+        torch="TextToImage",
+    ),
+    Case(
+        "Contrastive text-image model 64 px",
+        text_image_model,
+        functools.partial(captioned, text_image_model),
+        128,
+        torch="TextImageModel",
+    ),
+    Case(
         "Style transfer (Gatys) 256 px",
         style_transfer,
         lambda batch_size: None,
@@ -266,6 +308,10 @@ def noise(network, batch_size):
         return images((STYLE_PX, STYLE_PX, 3))
     if isinstance(network, ak.style.AdaIN):
         return images((ADAIN_PX, ADAIN_PX, 3)), images((ADAIN_PX, ADAIN_PX, 3))
+    if isinstance(network, ak.text_to_image.TextToImage | ak.contrastive.TextImageModel):
+        shape = batch_size, network.max_length
+        tokens = rng.integers(1, network.tokenizer.vocab_size, shape, "int32")
+        return images(network.image_shape), tokens
     if getattr(network, "num_classes", None):
         labels = np.arange(batch_size, dtype="int32") % network.num_classes
         return images(network.image_shape), labels

@@ -27,6 +27,7 @@ from torch.nn.functional import (
     gelu,
     interpolate,
     linear,
+    normalize,
     pad,
     relu,
     scaled_dot_product_attention,
@@ -201,9 +202,9 @@ class VAE(nn.Module):
         return torch.cat([torch.tanh(0.5 * self.decoder(x)) for x in latents])
 
 
-def code_encoder(code_channels, width=32):
+def code_encoder(code_channels, width=32, channels=1):
     return nn.Sequential(
-        nn.Conv2d(1, width, 4, stride=2, padding=1),
+        nn.Conv2d(channels, width, 4, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
         nn.ReLU(),
@@ -211,13 +212,13 @@ def code_encoder(code_channels, width=32):
     )
 
 
-def code_decoder(code_channels, width=32):
+def code_decoder(code_channels, width=32, channels=1):
     return nn.Sequential(
         nn.Conv2d(code_channels, 2 * width, 3, padding=1),
         nn.ReLU(),
         nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
+        nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
         nn.Tanh(),
     )
 
@@ -260,6 +261,8 @@ class ResidualBlock(nn.Module):
 class UNet(nn.Module):
     """`aigc_keras.diffusion.unet` with two widths and blocks=1."""
 
+    block = ResidualBlock
+
     def __init__(self, channels, widths, patch, num_classes):
         super().__init__()
         fine, coarse = widths
@@ -275,21 +278,24 @@ class UNet(nn.Module):
             self.output = nn.ConvTranspose2d(
                 fine, channels, 2 * patch, stride=patch, padding=patch // 2
             )
-        self.fine_down = ResidualBlock(fine, fine, dim)
+        self.fine_down = self.block(fine, fine, dim)
         self.downsample = nn.Conv2d(fine, coarse, 3, stride=2)
-        self.coarse_down = ResidualBlock(coarse, coarse, dim)
-        self.middle = ResidualBlock(coarse, coarse, dim)
+        self.coarse_down = self.block(coarse, coarse, dim)
+        self.middle = self.block(coarse, coarse, dim)
         self.attention_norm = nn.GroupNorm(8, coarse, eps=1e-3)
         self.attention = nn.MultiheadAttention(coarse, 4, batch_first=True)
-        self.coarse_up = ResidualBlock(2 * coarse, coarse, dim)
+        self.coarse_up = self.block(2 * coarse, coarse, dim)
         self.upsample = nn.Conv2d(coarse, fine, 3, padding=1)
-        self.fine_up = ResidualBlock(2 * fine, fine, dim)
+        self.fine_up = self.block(2 * fine, fine, dim)
         self.output_norm = nn.GroupNorm(8, fine, eps=1e-3)
 
-    def forward(self, noisy, times, labels):
+    def embed(self, times, labels):
         angles = 1000 * times[:, None] * self.frequencies
         waves = torch.cat([angles.sin(), angles.cos()], 1)
-        embedding = nn.functional.silu(self.time(waves) + self.label(labels))
+        return nn.functional.silu(self.time(waves) + self.label(labels))
+
+    def forward(self, noisy, times, labels):
+        embedding = self.embed(times, labels)
         fine = self.fine_down(self.input(noisy), embedding)
         odd = fine.shape[-1] % 2  # Keras' "same" pads an even side at its end only
         coarse = self.coarse_down(self.downsample(pad(fine, (odd, 1, odd, 1))), embedding)
@@ -314,10 +320,11 @@ def cosine_rates(times):
 
 class Diffusion:
     shape, widths, patch, num_classes, timesteps = (1, 28, 28), (32, 96), 2, 10, 1000
+    no_label = num_classes
 
     def __init__(self, bfloat16):
         self.bfloat16 = bfloat16
-        self.network = UNet(self.shape[0], self.widths, self.patch, self.num_classes)
+        self.network = self.make_network()
         self.ema_network = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(0.999)
         ).eval()
@@ -325,8 +332,18 @@ class Diffusion:
         steps = torch.arange(self.timesteps + 1) / self.timesteps
         self.rates = [x.float()[:, None, None, None] for x in cosine_rates(steps)]
 
+    def make_network(self):
+        return UNet(self.shape[0], self.widths, self.patch, self.num_classes)
+
     def batch(self, n):
-        return noise_images(n, 1, 28, 28)
+        return noise_images(n, 1, 28, 28), self.labels(n)
+
+    def labels(self, n):
+        return torch.arange(n) % self.num_classes
+
+    def read(self, labels):
+        """What the network is given for labels: here they themselves."""
+        return labels
 
     def encode(self, images):
         return images
@@ -337,16 +354,16 @@ class Diffusion:
     def clip(self, data):
         return data.clamp(-1, 1)
 
-    def train_step(self, images):
-        data, n = self.encode(images), len(images)
-        labels = torch.arange(n) % self.num_classes
-        labels = torch.where(torch.rand(n) < 0.1, self.num_classes, labels)
+    def train_step(self, batch):
+        images, labels = batch
+        data, labels, n = self.encode(images), labels.clone(), len(images)
+        labels[torch.rand(n) < 0.1] = self.no_label
         steps = torch.randint(1, self.timesteps + 1, (n,))
         signal_rates, noise_rates = (x[steps] for x in self.rates)
         noise = torch.randn_like(data)
         noisy = signal_rates * data + noise_rates * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            velocity = self.network(noisy, steps / self.timesteps, labels).float()
+            velocity = self.network(noisy, steps / self.timesteps, self.read(labels)).float()
         loss = (velocity - (signal_rates * noise - noise_rates * data)).square().mean()
         self.optimizer.zero_grad()
         loss.backward()
@@ -355,7 +372,10 @@ class Diffusion:
         return loss.item()
 
     def generate(self, n, steps):
-        return self.sample(torch.randn(n, *self.shape), torch.arange(n) % self.num_classes, steps)
+        return self.sample(torch.randn(n, *self.shape), self.labels(n), steps)
+
+    def predict(self, noisy, time_, labels):
+        return self.ema_network(noisy, torch.full((len(noisy),), time_), labels)
 
     @torch.no_grad()
     def sample(self, noisy, labels, steps):
@@ -366,7 +386,7 @@ class Diffusion:
         previous = None
         for i, time_ in enumerate(times[:-1].tolist()):
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-                velocity = self.ema_network(noisy, torch.full((len(noisy),), time_), labels)
+                velocity = self.predict(noisy, time_, labels)
             image = self.clip(signal_rates[i] * noisy - noise_rates[i] * velocity.float())
             if i == steps - 1:
                 return self.decode(image)
@@ -383,10 +403,12 @@ class LatentDiffusion(Diffusion):
     """With the networks of `latent_autoencoder`, which are float32 in every precision."""
 
     shape, widths, patch = (4, 7, 7), (64, 128), 1
+    code = 32, 1  # width of the autoencoder, channels of an image
 
     def __init__(self, bfloat16):
         super().__init__(bfloat16)
-        self.encoder, self.decoder = code_encoder(8), code_decoder(4)  # means and log-variances
+        # Means and log-variances.
+        self.encoder, self.decoder = code_encoder(8, *self.code), code_decoder(4, *self.code)
         self.mean, self.std = torch.zeros(4, 1, 1), torch.ones(4, 1, 1)
 
     @torch.no_grad()
@@ -617,6 +639,146 @@ class RNNSeq2Seq(TextToText):
         mixed = torch.tanh(self.query(x)[:, :, None] + self.key(states)[:, None])
         scores = self.score(mixed)[..., 0].masked_fill(hidden[:, None], -math.inf)
         return self.combine(torch.cat([x, scores.softmax(-1) @ states], -1)).tanh()
+
+
+# --- texts and pictures ---
+
+
+class TextEncoder(nn.Module):
+    """`aigc_keras.text.reading.token_encoder`: from tokens (N, T) to vectors, and which count."""
+
+    def __init__(self, vocab_size=2000, length=32, width=64, num_layers=2, num_heads=4):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.blocks = nn.ModuleList(
+            Block(width, num_heads, causal=False) for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.cos, self.sin = rotations(width // num_heads, length)
+
+    def forward(self, tokens):
+        x, seen = self.embedding(tokens.clamp(min=0)), tokens != PADDING
+        for block in self.blocks:
+            x = block(x, self.cos, self.sin, seen[:, None, None])
+        return self.norm(x), seen
+
+
+def captions(n, vocab_size=2000, length=32):
+    """Random tokens, behind them END, which is 0, and PADDING."""
+    tokens = torch.randint(1, vocab_size, (n, length))
+    tokens[:, length // 2] = 0
+    tokens[:, length // 2 + 1 :] = PADDING
+    return tokens
+
+
+class ToldBlock(ResidualBlock):
+    """Then each position of the map looks at the vectors of a text."""
+
+    heads = Block.heads
+
+    def __init__(self, channels, width, dim, text_width=64, num_heads=4):
+        super().__init__(channels, width, dim)
+        self.num_heads, self.text_norm = num_heads, nn.GroupNorm(8, width, eps=1e-3)
+        self.query, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.key_value = nn.Linear(text_width, 2 * width)
+
+    def forward(self, x, told):
+        embedding, text, seen = told
+        x = super().forward(x, embedding)
+        (queries,) = self.heads(self.query(self.text_norm(x).flatten(2).transpose(1, 2)), 1)
+        keys, values = self.heads(self.key_value(text), 2)
+        mixed = scaled_dot_product_attention(queries, keys, values, seen[:, None, None])
+        return x + self.out(joined(mixed)).transpose(1, 2).reshape(x.shape)
+
+
+class ToldUNet(UNet):
+    """Told by (vectors of a text, which of them count); their mean joins the time."""
+
+    block = ToldBlock
+
+    def __init__(self, channels, widths, patch, text_width=64):
+        super().__init__(channels, widths, patch, num_classes=0)
+        self.label = nn.Linear(text_width, 2 * widths[-1])
+
+    def embed(self, times, labels):
+        text, seen = labels
+        mean = (text * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+        return super().embed(times, mean), text, seen
+
+
+class TextToImage(LatentDiffusion):
+    """The encoder of texts is frozen; it reads them once before all steps of `generate`."""
+
+    shape, widths, patch, code, guidance = (4, 16, 16), (96, 160), 2, (48, 3), 3.0
+    no_label = torch.tensor([0] + 31 * [PADDING])  # the empty text
+
+    def __init__(self, bfloat16):
+        super().__init__(bfloat16)
+        self.text_encoder = TextEncoder().requires_grad_(False)
+
+    def make_network(self):
+        return ToldUNet(self.shape[0], self.widths, self.patch)
+
+    def batch(self, n):
+        return noise_images(n, 3, 64, 64), self.labels(n)
+
+    def labels(self, n):
+        return captions(n)
+
+    def read(self, labels):
+        return self.text_encoder(labels)
+
+    def generate(self, n, steps):
+        texts = torch.cat([self.labels(n), self.no_label.expand(n, -1)])
+        return self.sample(torch.randn(n, *self.shape), self.read(texts), steps)
+
+    def predict(self, noisy, time_, labels):
+        """Guided: with the texts and without, in one pass."""
+        both = super().predict(noisy.repeat(2, 1, 1, 1), time_, labels)
+        told, untold = both.chunk(2)
+        return untold + self.guidance * (told - untold)
+
+
+class TextImageModel(nn.Module):
+    def __init__(self, bfloat16, width=16, hidden=256, dim=64):
+        super().__init__()
+        self.bfloat16, layers = bfloat16, []
+        for before, after in itertools.pairwise([3, width, 2 * width, 4 * width]):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+        layers += [nn.Flatten(), nn.Linear(8 * 8 * 4 * width, hidden), nn.ReLU()]
+        self.image_encoder = nn.Sequential(*layers, nn.Linear(hidden, dim))
+        self.text_encoder = TextEncoder(width=dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=2e-3, eps=1e-7)
+
+    def batch(self, n):
+        return noise_images(n, 3, 64, 64), captions(n)
+
+    def forward(self, images, tokens):
+        """(losses, recall at 1) of a batch."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            images, (texts, seen) = self.image_encoder(images), self.text_encoder(tokens)
+        texts = (texts.float() * seen[..., None]).sum(1)
+        similarities = normalize(images.float(), dim=1) @ normalize(texts, dim=1).T
+        # Equal texts are no wrong answers to each other.
+        same, own = (tokens[:, None] == tokens).all(2), torch.eye(len(tokens), dtype=torch.bool)
+        scores = (self.log_scale.exp() * similarities).masked_fill(same & ~own, -math.inf)
+        losses = -0.5 * sum(scores.log_softmax(i).diagonal() for i in (0, 1))
+        recall = same[torch.arange(len(tokens)), similarities.argmax(1)].float().mean()
+        return losses, recall
+
+    def train_step(self, data):
+        losses, recall = self(*data)
+        loss = losses.mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        with torch.no_grad():
+            self.log_scale.clamp_(max=math.log(100))
+        return loss.item(), recall.item()
+
+
+# --- what transformers has ---
 
 
 class GPT2:
@@ -972,6 +1134,8 @@ MODELS = (
     Seq2Seq,
     RNNSeq2Seq,
     Pegasus,
+    TextToImage,
+    TextImageModel,
     StyleTransfer,
     FastStyleTransfer,
     AdaIN,

@@ -26,7 +26,9 @@ from aigc_keras import (
     seq2seq,
     style,
     text,
+    text_to_image,
     vae,
+    vq_vae,
 )
 from aigc_keras.files import complete_backup, replaced
 
@@ -461,6 +463,40 @@ def recall(model):
     return facts
 
 
+def train_vq_vae_emoji(fit, epochs=150):
+    """Chapter 10's pictures as 64 integers below 512."""
+    train = datasets.captioned().batches(seed=SEED).map(lambda images, captions: images)
+    model = vq_vae.VQVAE((64, 64, 3), num_codes=512, halvings=3, seed=SEED)
+    model.compile(warm_adam(2e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    return model, reconstruction(model)
+
+
+def train_text_to_image_emoji(fit, epochs=260):
+    """Chapter 10's latent diffusion told by texts, which the contrastive model reads for it."""
+    reader = checkpoints.load("contrastive_emoji")
+    parts = checkpoints.load("autoencoder_emoji"), reader.tokenizer
+    settings = {"text_encoder": reader.text_encoder, "widths": (96, 160), "blocks": 1, "patch": 2}
+    # bfloat16 takes half the time.
+    model = text_to_image.TextToImage(*parts, **settings, seed=SEED, dtype="mixed_bfloat16")
+    train = model.batches(datasets.captioned().batches(seed=SEED, wordings=SEEN))
+    model.compile(warm_adam(1e-3, epochs * len(train)))
+    fit(model, train, epochs)
+    exact = text_to_image.TextToImage(*parts, **settings, seed=SEED)
+    exact.set_weights(model.get_weights())
+    # What `generate` uses, twice, is kept once: half the file.
+    exact.network.set_weights(exact.ema_network.get_weights())
+    return exact, drawn_as_told(exact.generate)
+
+
+def drawn_as_told(draw):
+    """What a judge recognises in pictures of held-out captions, four of each."""
+    data = datasets.captioned("emoji", "held_out")
+    labels = {name: np.repeat(values, 4) for name, values in data.labels.items()}
+    images = draw(data.captions[:, 0].tolist(), n=4, seed=SEED)
+    return share_recognised(checkpoints.load("judge_emoji"), images, labels)
+
+
 RECIPES = {  # name: (function, what it trains on)
     "classifier_fashion_mnist": (train_classifier, "fashion_mnist"),
     "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
@@ -479,6 +515,8 @@ RECIPES = {  # name: (function, what it trains on)
     "autoencoder_emoji": (train_autoencoder_emoji, "captioned emoji"),
     "judge_emoji": (train_judge_emoji, "captioned emoji"),
     "contrastive_emoji": (train_contrastive_emoji, "captioned emoji"),
+    "vq_vae_emoji": (train_vq_vae_emoji, "captioned emoji"),
+    "text_to_image_emoji": (train_text_to_image_emoji, "captioned emoji"),
     "fast_style_waves": (train_fast_style, "photographs"),
     "adain": (train_adain, "photographs, patterns"),
 }

@@ -3,6 +3,7 @@
 A recipe that is interrupted continues at its last finished epoch; its progress lies in `runs/`.
 """
 
+import functools
 import json
 import shutil
 import sys
@@ -23,6 +24,7 @@ from aigc_keras import (
     gan,
     metrics,
     patterns,
+    picture_tokens,
     seq2seq,
     style,
     text,
@@ -497,6 +499,24 @@ def drawn_as_told(draw):
     return share_recognised(checkpoints.load("judge_emoji"), images, labels)
 
 
+def train_dalle_emoji(fit, epochs=14):
+    """Chapter 10's GPT, which writes pictures behind their captions."""
+    data = datasets.captioned()
+    pictures = picture_tokens.PictureTokens(checkpoints.load("vq_vae_emoji"))
+    tokenizer = pictures.make_tokenizer(data.captions.ravel().tolist())
+    settings = {"context_length": 136, "dropout": 0.1, "seed": SEED}
+    model = text.GPT(tokenizer, **settings, dtype="mixed_bfloat16")
+    texts = []
+    for column in SEEN:
+        texts += pictures.to_texts(data.captions[:, column].tolist(), data.images)
+    train = model.windows(texts, batch_size=64, seed=SEED, packed=False)
+    model.compile(text.adamw(epochs * len(train)))
+    fit(model, train, epochs)
+    exact = text.GPT(tokenizer, **settings)
+    exact.set_weights(model.get_weights())
+    return exact, drawn_as_told(functools.partial(pictures.generate, exact))
+
+
 RECIPES = {  # name: (function, what it trains on)
     "classifier_fashion_mnist": (train_classifier, "fashion_mnist"),
     "conditional_gan_fashion_mnist": (train_conditional_gan, "fashion_mnist"),
@@ -517,6 +537,7 @@ RECIPES = {  # name: (function, what it trains on)
     "contrastive_emoji": (train_contrastive_emoji, "captioned emoji"),
     "vq_vae_emoji": (train_vq_vae_emoji, "captioned emoji"),
     "text_to_image_emoji": (train_text_to_image_emoji, "captioned emoji"),
+    "dalle_emoji": (train_dalle_emoji, "captioned emoji"),
     "fast_style_waves": (train_fast_style, "photographs"),
     "adain": (train_adain, "photographs, patterns"),
 }

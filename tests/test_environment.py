@@ -179,7 +179,7 @@ def test_readme_code_runs_on_names_that_exist():
     """The code of "The library alone" parses, and every `ak.` name in the README exists."""
     readme = read("README.md")
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for code in blocks:
         compile(code, "README.md", "exec")
     names = set(re.findall(r"\bak\.(\w+)\.(\w+)", readme))

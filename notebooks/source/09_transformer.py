@@ -14,7 +14,7 @@
 # reviews of clothes (CC0). **You need:** chapter 05, above all its section 4. No GPU, and once the course is set up, no
 # network.
 #
-# [← 07 Little data](07_little_data.ipynb) · [12 One model, three jobs →](12_one_model.ipynb)
+# [← 07 Little data](07_little_data.ipynb) · [10 From text to picture →](10_text_to_image.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -943,7 +943,7 @@ for name, model in models.items():
 #   Maynez et al. 2020, *On faithfulness and factuality in abstractive summarization*,
 #   [arXiv:2005.00661](https://arxiv.org/abs/2005.00661)
 #
-# [← 07 Little data](07_little_data.ipynb) · [12 One model, three jobs →](12_one_model.ipynb)
+# [← 07 Little data](07_little_data.ipynb) · [10 From text to picture →](10_text_to_image.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 if lesson:  # the picture at the top

@@ -14,7 +14,7 @@
 # commerce, not to be passed on); the King James Bible (out of copyright). **You need:** chapter 05. No GPU, and once the
 # course is set up, no network.
 #
-# [← 09 The Transformer](09_transformer.ipynb)
+# [← 10 From text to picture](10_text_to_image.ipynb)
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -1608,4 +1608,4 @@ for name, values in (
 #   recommender system offline evaluation*, [arXiv:2010.11060](https://arxiv.org/abs/2010.11060); Fan et al. 2023, *Our model
 #   achieves excellent performance on MovieLens: what does it mean?*, [arXiv:2307.09985](https://arxiv.org/abs/2307.09985)
 #
-# [← 09 The Transformer](09_transformer.ipynb)
+# [← 10 From text to picture](10_text_to_image.ipynb)

@@ -394,7 +394,9 @@ apprentice = ak.text_to_image.TextToImage(
 )
 apprentice.compile()
 batches = apprentice.batches(train.batches(pick(4, 64), seed=0, wordings=SEEN))
-apprentice.fit(batches.repeat(), steps_per_epoch=pick(1, 200), verbose=0)
+apprentice.fit(
+    batches.repeat() if lesson else batches.take(1), steps_per_epoch=pick(1, 200), verbose=0
+)
 prompts = ["a red heart", "a woman firefighter with medium-light skin tone", "满月", "a green apple",
            "大笑的猫", "a flag of Japan"]  # fmt: skip
 fast = pick({"sampler": ak.diffusion.DPMSolver(2)}, {})  # keyword arguments of all drawing below
@@ -530,10 +532,10 @@ ak.plots.grid(
 
 # %% tags=["nbval-ignore-output"]
 person = "a farmer with medium skin tone"
-negatives = ("", "a man farmer", "a woman farmer", "dark skin tone", "a hat")
+negatives = ("", "a man farmer", "a woman farmer", "dark skin tone", "a hat")[: pick(1, None)]
 without = [painter.generate(person, negative_prompt=x, seed=1, n=1, **fast)[0] for x in negatives]
 ends = "a red heart", "a green apple"
-parts = np.linspace(0, 1, 6)
+parts = np.linspace(0, 1, pick(1, 6))
 mixed = [
     painter.generate(ends[1], negative_prompt=ends[0], guidance_scale=w, seed=0, **fast)[0]
     for w in parts
@@ -703,6 +705,8 @@ for name, draw, part, rows, column in (
     ("DALL-E's way, seen sentences", by_dalle, train, known_rows, 0),
     ("DALL-E's way, held out", by_dalle, held_out, new_rows, 0),
 ):
+    if not lesson and "held out" not in name:
+        continue
     if draw is None:
         images, repeats = part.images[rows], 1
     else:
@@ -737,7 +741,7 @@ kinds = list(results)
 fig, axes = ak.plots.figure(columns=3, size=(4.2, 4.2), sharey=True)
 for axis, k, name in zip(axes[0], range(3), names):
     values, errors = 100 * np.array([results[kind][k] for kind in kinds]).T
-    colours = ["0.6", *["C0"] * 5, *["C1"] * 2]
+    colours = ["0.6" if "real" in x else "C1" if "DALL-E" in x else "C0" for x in kinds]
     axis.barh(range(len(kinds)), values, xerr=errors, color=colours, capsize=3)
     axis.axvline(100 * floor[k][0], color="black", linestyle=":")
     axis.set(title=name.replace("_", " "), xlabel="% recognised", xlim=(0, 105))

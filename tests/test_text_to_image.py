@@ -39,7 +39,7 @@ def small(autoencoder=None, **kwargs):
 def shaken(model):
     """With weights that say something: the last layers of all parts begin with zeros."""
     rng = np.random.default_rng(0)
-    weights = [w + rng.normal(0, 0.2, w.shape) for w in model.network.get_weights()]
+    weights = [w + rng.normal(0, 0.4, w.shape) for w in model.network.get_weights()]
     for network in (model.network, model.ema_network):
         network.set_weights(weights)
     return model
@@ -141,7 +141,7 @@ def test_ends_of_guidance(model, eagerly):
     plain = draw(model, TEXTS[:2], guidance_scale=1)
     same = dict(atol=1e-5)
     nothing = draw(model, "", n=2, guidance_scale=1)
-    assert np.abs(plain - nothing).max() > 0.001
+    assert np.abs(plain - nothing).max() > 0.01
     # The text says nothing, or counts nothing.
     np.testing.assert_allclose(draw(model, ["", ""]), nothing, **same)
     np.testing.assert_allclose(draw(model, TEXTS[:2], guidance_scale=0), nothing, **same)
@@ -154,7 +154,7 @@ def test_ends_of_guidance(model, eagerly):
     np.testing.assert_array_equal(draw(model, "pale", negative_prompt="绿", guidance_scale=1), own)
     np.testing.assert_array_equal(draw(model, "绿", negative_prompt="pale", guidance_scale=0), own)
     far = [draw(model, "pale", negative_prompt=x, guidance_scale=8) for x in ("", "red")]
-    assert np.abs(np.subtract(*far)).max() > 0.001
+    assert np.abs(np.subtract(*far)).max() > 0.01
 
 
 def test_training_hides_its_share_of_the_texts(eagerly):
@@ -236,7 +236,7 @@ def test_a_negative_prompt_counts_in_all_ways_to_draw(model, eagerly):
     for way in (inpaint, restart):
         own = way(guidance_scale=1)
         np.testing.assert_allclose(way(negative_prompt="pale"), own, atol=1e-5)
-        assert np.abs(way(negative_prompt="绿") - own).max() > 0.001
+        assert np.abs(way(negative_prompt="绿") - own).max() > 0.01
 
 
 def test_the_bound_without_a_text_is_that_of_the_empty_one(model):

@@ -17,7 +17,7 @@ import numpy as np
 from aigc_keras.files import DATA, replaced, sha256
 
 # What NumPy, zip and Keras raise for a file that is something else.
-NO_CHECKPOINT = (ValueError, TypeError, KeyError, AttributeError, OSError, EOFError)
+NO_CHECKPOINT = (ValueError, TypeError, LookupError, AttributeError, OSError, EOFError)
 NO_CHECKPOINT += (zipfile.BadZipFile, zlib.error, NotImplementedError)
 FOLDER = DATA / "checkpoints"
 

@@ -183,6 +183,7 @@ def test_no_pickle_is_loaded(saved, m):
         {"weight": POINTS},
         {"config": config},
         {"config": config, "weight": POINTS},
+        {"config": config, "weight": POINTS, "order": np.array([1])},
         {"config": np.array("[]")},
         {"config": np.array("{")},
     ):

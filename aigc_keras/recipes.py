@@ -41,14 +41,19 @@ UNSEEN = "Intimate"  # the department of reviews that `gpt_reviews` does not kno
 TEXTURED = ("immunohistochemistry", "flower", "chelsea")  # photographs that serve as styles
 
 
-def fashion_mnist_classifier(width=32):
-    """Images (B, 28, 28, 1) in [-1, 1] to [features (B, 128), class probabilities (B, 10)]."""
-    images = x = keras.Input((28, 28, 1), name="images")
-    stages = ((1, 1), (2, 2), (2, 1), (4, 2), (4, 1))
-    for filters, strides in ((multiple * width, strides) for multiple, strides in stages):
-        x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
+def convolutions(x, stages, width):
+    """Normalised convolutions: `stages` are pairs of a multiple of `width` and strides."""
+    for multiple, strides in stages:
+        x = layers.Conv2D(multiple * width, 3, strides, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
+    return x
+
+
+def fashion_mnist_classifier(width=32):
+    """Images (B, 28, 28, 1) in [-1, 1] to [features (B, 128), class probabilities (B, 10)]."""
+    images = keras.Input((28, 28, 1), name="images")
+    x = convolutions(images, ((1, 1), (2, 2), (2, 1), (4, 2), (4, 1)), width)
     features = layers.GlobalAveragePooling2D(name="features")(x)
     x = layers.Dropout(0.2)(features)
     probabilities = layers.Dense(10, activation="softmax", name="probabilities")(x)
@@ -370,29 +375,31 @@ def train_seq2seq(fit, pairs, epochs, tokenizer, **settings):
     return exact
 
 
-def train_autoencoder_emoji(fit, epochs=120):
+def train_autoencoder_emoji(fit):
     """Chapter 10's autoencoder, from 64 x 64 pixels in colour to latents (16, 16, 4)."""
+    return train_reconstruction(fit, diffusion.latent_autoencoder((64, 64, 3), width=48), 120)
+
+
+def train_vq_vae_emoji(fit):
+    """Chapter 10's pictures as 64 integers below 512."""
+    model = vq_vae.VQVAE((64, 64, 3), num_codes=512, halvings=3, seed=SEED)
+    return train_reconstruction(fit, model, 150)
+
+
+def train_reconstruction(fit, model, epochs):
+    """An autoencoder of emoji, and what it loses of those of the test split."""
     train = datasets.captioned().batches(seed=SEED).map(lambda images, captions: images)
-    model = diffusion.latent_autoencoder((64, 64, 3), width=48)
     model.compile(warm_adam(2e-3, epochs * len(train)))
     fit(model, train, epochs)
-    return model, reconstruction(model)
-
-
-def reconstruction(model):
-    """What an autoencoder of emoji loses of those of the test split."""
     test = datasets.captioned("emoji", "test").images
     error = np.mean(np.square(model.reconstruct(test) - test))
-    return {"mean_squared_error": round(float(error), 4)}
+    return model, {"mean_squared_error": round(float(error), 4)}
 
 
 def emoji_judge(names, width=32):
     """Emoji (B, 64, 64, 3) in [-1, 1] to a dict, label: probabilities (B, len(names[label]))."""
-    images = x = keras.Input((64, 64, 3), name="images")
-    for multiple, strides in ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)):
-        x = layers.Conv2D(multiple * width, 3, strides, padding="same", use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
-        x = layers.ReLU()(x)
+    images = keras.Input((64, 64, 3), name="images")
+    x = convolutions(images, ((1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)), width)
     x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
     heads = {k: layers.Dense(len(names[k]), "softmax", name=k)(x) for k in names}
     return keras.Model(images, heads, name="emoji_judge")
@@ -447,31 +454,18 @@ def train_contrastive_emoji(fit, epochs=120):
     train = model.batches(data.batches(128, seed=SEED, wordings=SEEN))
     model.compile(text.adamw(epochs * len(train)))
     fit(model, train, epochs)
-    return model, recall(model)
-
-
-def recall(model):
-    """Recall at 1, in percent, of pictures of each split by the caption of each wording."""
     facts = {}
     for split in ("test", "held_out"):
         data = datasets.captioned("emoji", split)
-        facts[split] = [
-            round(100 * float(contrastive.recall_at(similarities, same=same)), 1)
-            for similarities, same in (
-                (model.similarity(data.images, texts.tolist()), texts == texts[:, None])
-                for texts in data.captions.T
-            )
-        ]
-    return facts
+        recalls = (recall(model, data.images, said) for said in data.captions.T)
+        facts[split] = [round(100 * each, 1) for each in recalls]  # percent, by wording
+    return model, facts
 
 
-def train_vq_vae_emoji(fit, epochs=150):
-    """Chapter 10's pictures as 64 integers below 512."""
-    train = datasets.captioned().batches(seed=SEED).map(lambda images, captions: images)
-    model = vq_vae.VQVAE((64, 64, 3), num_codes=512, halvings=3, seed=SEED)
-    model.compile(warm_adam(2e-3, epochs * len(train)))
-    fit(model, train, epochs)
-    return model, reconstruction(model)
+def recall(model, images, captions):
+    """Recall at 1 of images by their captions, an array (n,): a share. Equal ones are all right."""
+    similarities = model.similarity(images, captions.tolist())
+    return float(contrastive.recall_at(similarities, same=captions == captions[:, None]))
 
 
 def train_text_to_image_emoji(fit, epochs=260):
